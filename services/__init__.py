@@ -1,0 +1,1 @@
+"""Tercet: a three-stage data engine for concept segmentation."""

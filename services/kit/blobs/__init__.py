@@ -1,0 +1,1 @@
+"""Object storage: images, annotations of record and exports."""

@@ -1,0 +1,1 @@
+"""The bus: topics of keyed records, consumed, transformed and produced in transactions."""

@@ -1,0 +1,53 @@
+"""The topics, and the headers of their records."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message as Proto
+
+from services.kit.bus.ports import Message
+from tercet.v1 import records_pb2
+
+JOBS_SUBMITTED = "jobs.submitted"
+IMAGES_SUBMITTED = "images.submitted"
+IMAGES_PROPOSED = "images.proposed"
+IMAGES_SEGMENTED = "images.segmented"
+IMAGES_VERIFIED = "images.verified"
+REVIEW_REQUESTED = "review.requested"
+REVIEW_COMPLETED = "review.completed"
+ANNOTATIONS_ACCEPTED = "annotations.accepted"
+MODELS_PROMOTED = "models.promoted"
+
+SCHEMAS: dict[str, type[Proto]] = {
+    JOBS_SUBMITTED: records_pb2.JobEvent,
+    IMAGES_SUBMITTED: records_pb2.ImageSubmitted,
+    IMAGES_PROPOSED: records_pb2.ImageProposed,
+    IMAGES_SEGMENTED: records_pb2.ImageSegmented,
+    IMAGES_VERIFIED: records_pb2.ImageVerified,
+    REVIEW_REQUESTED: records_pb2.ReviewRequested,
+    REVIEW_COMPLETED: records_pb2.ReviewCompleted,
+    ANNOTATIONS_ACCEPTED: records_pb2.AnnotationsAccepted,
+    MODELS_PROMOTED: records_pb2.ModelPromoted,
+}
+"""The record of each topic."""
+
+TOPICS: tuple[str, ...] = tuple(SCHEMAS)
+"""Every topic, in the order of an image's way. Each has a dead-letter twin."""
+
+DEFAULT_PARTITIONS = 4
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+"""Largest record; the brokers' `max.message.bytes`, the fetch sizes and the gRPC limits agree with it."""
+INLINE_IMAGE_BYTES = 1024 * 1024
+"""An encoded image up to this size travels inside its record, a larger one as a claim check."""
+
+
+def dead_letter(topic: str) -> str:
+    """Name of the topic's dead-letter twin."""
+    return f"{topic}.dlq"
+
+
+def encode(topic: str, record: Proto, *, key: str, tenant: str, job_id: str, traceparent: str = "") -> Message:
+    """The message of a record of the topic, with its headers. Same record, same bytes."""
+    headers = {"schema": record.DESCRIPTOR.full_name, "tenant": tenant, "job_id": job_id}
+    if traceparent:
+        headers["traceparent"] = traceparent
+    return Message(topic=topic, key=key, value=record.SerializeToString(deterministic=True), headers=headers)

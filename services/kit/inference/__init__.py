@@ -1,0 +1,1 @@
+"""Models: encoded images in; boxes, RLE and probabilities out."""
