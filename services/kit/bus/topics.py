@@ -7,7 +7,7 @@ from google.protobuf.message import Message as Proto
 from services.kit.bus.ports import Message
 from tercet.v1 import records_pb2
 
-JOBS_SUBMITTED = "jobs.submitted"
+JOBS_EVENTS = "jobs.events"
 IMAGES_SUBMITTED = "images.submitted"
 IMAGES_PROPOSED = "images.proposed"
 IMAGES_SEGMENTED = "images.segmented"
@@ -18,7 +18,7 @@ ANNOTATIONS_ACCEPTED = "annotations.accepted"
 MODELS_PROMOTED = "models.promoted"
 
 SCHEMAS: dict[str, type[Proto]] = {
-    JOBS_SUBMITTED: records_pb2.JobEvent,
+    JOBS_EVENTS: records_pb2.JobEvent,
     IMAGES_SUBMITTED: records_pb2.ImageSubmitted,
     IMAGES_PROPOSED: records_pb2.ImageProposed,
     IMAGES_SEGMENTED: records_pb2.ImageSegmented,
