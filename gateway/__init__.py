@@ -1,0 +1,1 @@
+"""The REST door of Tercet: uploads, job progress, annotations, exports and operations."""
