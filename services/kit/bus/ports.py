@@ -46,10 +46,11 @@ class PartitionLag:
 class Consumer(Protocol):
     """One member of a consumer group. Not thread-safe: all calls come from the thread that polls."""
 
-    def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
+    def poll(self, *, max_records: int, timeout: float, max_bytes: int | None = None) -> Sequence[Record]:
         """Up to `max_records` new records within `timeout` seconds, in order within a partition.
 
-        While paused it returns nothing and keeps the membership alive.
+        Of more than one record, no more than `max_bytes` together. While paused it returns nothing and keeps the
+        membership alive.
         """
 
     def pause(self) -> None:
@@ -72,6 +73,16 @@ class Consumer(Protocol):
         """Leave the group. What was not committed goes to another member."""
 
 
+class Writer(Protocol):
+    """The one writer of a name, until another is made."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """As `Bus.publish`; raises `Conflict`, with nothing written, once another writer has the name."""
+
+    def close(self) -> None:
+        """Give the name back."""
+
+
 class Bus(Protocol):
     """Topics. Thread-safe."""
 
@@ -89,6 +100,12 @@ class Bus(Protocol):
         """Committed records from the start (or from `since_ms`) to the end as it is at the call, without a group.
 
         In order within a partition; topics one after the other in the order given.
+        """
+
+    def writer(self, name: str) -> Writer:
+        """Become the one writer of the name. What an earlier writer had not committed is given up, now and for good.
+
+        What is read after this call and published through the writer is therefore decided by one party at a time.
         """
 
     def lag(self) -> Sequence[PartitionLag]:

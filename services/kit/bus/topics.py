@@ -33,9 +33,14 @@ SCHEMAS: dict[str, type[Proto]] = {
 TOPICS: tuple[str, ...] = tuple(SCHEMAS)
 """Every topic, in the order of an image's way. Each has a dead-letter twin."""
 
+DLQ_REPLAYS = "dlq.replays"
+"""Which dead letters were replayed (see `services.kit.bus.dlq`); has no dead-letter twin."""
+
 DEFAULT_PARTITIONS = 4
 MAX_RECORD_BYTES = 4 * 1024 * 1024
-"""Largest record; the brokers' `max.message.bytes`, the fetch sizes and the gRPC limits agree with it."""
+"""Largest record: key, value and headers together; the fetch sizes and the gRPC limits agree with it."""
+MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + 64 * 1024
+"""The brokers' `max.message.bytes`: a largest record, its framing, and the headers that a dead letter adds to it."""
 INLINE_IMAGE_BYTES = 1024 * 1024
 """An encoded image up to this size travels inside its record, a larger one as a claim check."""
 
@@ -43,6 +48,10 @@ INLINE_IMAGE_BYTES = 1024 * 1024
 def dead_letter(topic: str) -> str:
     """Name of the topic's dead-letter twin."""
     return f"{topic}.dlq"
+
+
+ALL_TOPICS: tuple[str, ...] = (*TOPICS, *map(dead_letter, TOPICS), DLQ_REPLAYS)
+"""What must exist on a broker."""
 
 
 def encode(topic: str, record: Proto, *, key: str, tenant: str, job_id: str, traceparent: str = "") -> Message:
