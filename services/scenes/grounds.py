@@ -1,0 +1,59 @@
+"""Textured grounds: a gradient of two muted colours, sometimes a horizon or bands, with noise at several scales."""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from services.scenes.settings import SceneSettings
+
+TEXTURES = 24
+TEXTURE_SEED = 7
+
+
+@lru_cache(maxsize=4)
+def _textures(width: int, height: int) -> list[npt.NDArray[np.float32]]:
+    """Smooth random fields of the image's size; scenes shift and scale them."""
+    rng = np.random.default_rng(TEXTURE_SEED)
+    fields = []
+    for _ in range(TEXTURES):
+        field = np.zeros((height, width), np.float32)
+        for cells, amplitude in ((4, 1.0), (16, 0.6), (64, 0.4), (256, 0.35)):
+            coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
+            smooth = coarse.resize((width, height), Image.Resampling.BICUBIC)
+            field += amplitude * np.asarray(smooth) * np.float32(rng.random() * 1.2)
+        fields.append(field)
+    return fields
+
+
+@lru_cache(maxsize=4)
+def _axes(width: int, height: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    side = np.float32(min(width, height))
+    return x / side, y / side
+
+
+def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArray[np.float32]:
+    """A ground, float32 [height, width, 3] in about 0..255."""
+    width, height = settings.width, settings.height
+    x, y = _axes(width, height)
+    first = rng.uniform(60, 225, 3)
+    second = np.clip(first + rng.uniform(-70, 70, 3), 30, 235)
+    first, second = first * 0.5 + first.mean() * 0.5, second * 0.5 + second.mean() * 0.5
+    angle = rng.random() * 2 * np.pi
+    ramp = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    ramp = (ramp - ramp.min()) / (np.ptp(ramp) + np.float32(1e-6))
+    ground = (first + (second - first) * ramp[..., None]).astype(np.float32)
+    style = rng.integers(4)
+    if style == 1:
+        horizon = int(height * rng.uniform(0.3, 0.7))
+        ground[horizon:] = np.clip(ground[horizon:] + rng.uniform(-45, 45, 3), 20, 240)
+    if style == 2:
+        phase = (np.float32(np.cos(angle * 3)) * x + np.float32(np.sin(angle * 3)) * y) * np.float32(rng.uniform(15, 70))
+        ground += ((np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18)))[..., None]
+    shift = (int(rng.integers(height)), int(rng.integers(width)))
+    texture = np.roll(_textures(width, height)[rng.integers(TEXTURES)], shift, (0, 1))
+    ground += (texture * np.float32(rng.uniform(2, 14)))[..., None]
+    return ground
