@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from services.core.errors import TooLarge
+from services.core.errors import Overloaded, TooLarge
 from services.kit.bus.ports import Message
 from services.kit.bus.topics import MAX_RECORD_BYTES
 
@@ -28,3 +30,25 @@ def check(messages: Iterable[Message]) -> int:
             raise TooLarge(f"a record for {message.topic} has {bytes_} bytes; the limit is {limit}")
         total += bytes_
     return total
+
+
+class InFlight:
+    """Bounds the bytes of all the publish calls that run or wait."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self, bytes_: int) -> Iterator[None]:
+        """Count the bytes while inside. Raises `Overloaded` when they do not fit; alone, any number fits."""
+        with self._lock:
+            if self._bytes and self._bytes + bytes_ > self._limit:
+                raise Overloaded(f"{self._bytes} bytes are being written already; the limit is {self._limit}")
+            self._bytes += bytes_
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bytes -= bytes_

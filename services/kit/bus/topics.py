@@ -54,7 +54,9 @@ ALL_TOPICS: tuple[str, ...] = (*TOPICS, *map(dead_letter, TOPICS), DLQ_REPLAYS)
 """What must exist on a broker."""
 
 
-def encode(topic: str, record: Proto, *, key: str, tenant: str, job_id: str, traceparent: str = "") -> Message:
+def encode(
+    topic: str, record: Proto, *, key: str, tenant: str, job_id: str, traceparent: str = ""
+) -> Message:
     """The message of a record of the topic, with its headers. Same record, same bytes."""
     headers = {"schema": record.DESCRIPTOR.full_name, "tenant": tenant, "job_id": job_id}
     if traceparent:

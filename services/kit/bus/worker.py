@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from typing import Annotated
 
 import structlog
 from pydantic import Field
@@ -35,36 +34,34 @@ class WorkerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TERCET_WORKER_", frozen=True)
 
-    batch_records: Annotated[int, Field(ge=1, description="Most records in a batch.")] = 16
-    batch_bytes: Annotated[int, Field(ge=1, description="Most bytes in a batch of more than one record.")] = (
-        32 * 1024 * 1024
+    batch_records: int = Field(default=16, ge=1, description="Most records in a batch.")
+    batch_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1, description="Most bytes in a batch of more than one record."
     )
-    poll_seconds: Annotated[float, Field(gt=0, description="How long one poll waits for records.")] = 0.5
-    keepalive_seconds: Annotated[float, Field(gt=0, description="How often a paused consumer is polled.")] = (
-        0.5
+    poll_seconds: float = Field(default=0.5, gt=0, description="How long one poll waits for records.")
+    keepalive_seconds: float = Field(default=0.5, gt=0, description="How often a paused consumer is polled.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at a record before it is a dead letter.")
+    backoff_seconds: float = Field(
+        default=0.2, gt=0, description="First pause before another attempt; doubled each time."
     )
-    attempts: Annotated[int, Field(ge=1, description="Attempts at a record before it is a dead letter.")] = 3
-    backoff_seconds: Annotated[
-        float, Field(gt=0, description="First pause before another attempt; doubled each time.")
-    ] = 0.2
-    backoff_limit_seconds: Annotated[
-        float, Field(gt=0, description="Longest pause before another attempt.")
-    ] = 20.0
-    poison_limit_records: Annotated[
-        int, Field(ge=0, description="Dead letters within the window before halting.")
-    ] = 20
-    poison_limit_share: Annotated[
-        float, Field(ge=0, le=1, description="Share of dead letters before halting.")
-    ] = 0.5
-    poison_limit_seconds: Annotated[float, Field(gt=0, description="The window of the two limits above.")] = (
-        300.0
+    backoff_limit_seconds: float = Field(
+        default=20.0, gt=0, description="Longest pause before another attempt."
     )
-    drain_seconds: Annotated[
-        float, Field(ge=0, description="Grace for the batch at hand when told to stop.")
-    ] = 20.0
-    commit_limit_seconds: Annotated[
-        float, Field(gt=0, description="A commit that hangs longer ends the process.")
-    ] = 120.0
+    poison_limit_records: int = Field(
+        default=20, ge=0, description="Dead letters within the window before halting."
+    )
+    poison_limit_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of dead letters before halting."
+    )
+    poison_limit_seconds: float = Field(
+        default=300.0, gt=0, description="The window of the two limits above."
+    )
+    drain_seconds: float = Field(
+        default=20.0, ge=0, description="Grace for the batch at hand when told to stop."
+    )
+    commit_limit_seconds: float = Field(
+        default=120.0, gt=0, description="A commit that hangs longer ends the process."
+    )
 
 
 class _Stopped(Exception):
