@@ -1,0 +1,1 @@
+"""How Tercet is run: locally, in containers, in clusters."""

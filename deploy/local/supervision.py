@@ -1,0 +1,148 @@
+"""supervisord: its configuration, written from the stack's description, and a typed client of its unix socket."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import os
+import shlex
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from deploy.local.spec import STACK_MARK, StackSpec
+from deploy.local.stack import Process
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What supervisord knows of one process. `state` is supervisord's word: RUNNING, BACKOFF, FATAL, STOPPED..."""
+
+    name: str
+    state: str
+    pid: int
+    started: int
+    """Unix seconds."""
+    now: int
+    reason: str
+
+
+def configuration(spec: StackSpec, described: Iterable[Process]) -> str:
+    """supervisord.conf. Nothing starts by itself: `up` starts each process once what it needs is ready."""
+    config = configparser.RawConfigParser()
+    config.optionxform = str  # type: ignore[assignment,method-assign]
+    socket = str(spec.control_socket)
+    config["unix_http_server"] = {"file": socket, "chmod": "0700"}
+    config["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+    }
+    config["supervisorctl"] = {"serverurl": f"unix://{socket}"}
+    config["supervisord"] = {
+        "logfile": _escaped(str(spec.logs / "supervisord.log")),
+        "logfile_maxbytes": "5MB",
+        "pidfile": _escaped(str(spec.state / "supervisord.pid")),
+        "childlogdir": _escaped(str(spec.logs)),
+        "identifier": f"tercet-{spec.identity}",
+        # Running as the superuser is supervisord's warning to give only when nobody chose it.
+        **({"user": "root"} if os.getuid() == 0 else {}),
+    }
+    for priority, process in enumerate(described):
+        config[f"program:{process.name}"] = {
+            "command": _escaped(shlex.join(process.command)),
+            "directory": _escaped(str(process.directory)),
+            "environment": _environment({**process.environment, STACK_MARK: spec.identity}),
+            "priority": str(priority),
+            "autostart": "false",
+            "autorestart": "true",
+            "startsecs": "2",
+            "startretries": "3",
+            "stopsignal": "TERM",
+            "stopwaitsecs": str(process.stop_seconds),
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": _escaped(str(spec.logs / f"{process.name}.log")),
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": "1",
+        }
+    text = io.StringIO()
+    config.write(text)
+    return text.getvalue()
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%%")
+
+
+def _environment(values: Mapping[str, str]) -> str:
+    quoted = []
+    for key, value in sorted(values.items()):
+        if '"' in value or "\n" in value:
+            raise ValueError(f"supervisord cannot pass on {key}: it holds a double quote or a line break")
+        quoted.append(f'{key}="{_escaped(value)}"')
+    return ",".join(quoted)
+
+
+class Supervisor:
+    """A client of one stack's supervisord. Every call raises OSError when it does not run."""
+
+    def __init__(self, spec: StackSpec) -> None:
+        self._url = f"unix://{spec.control_socket}"
+
+    def running(self) -> bool:
+        """Whether supervisord lives; true until the end of its shutdown, when it refuses every call but lives."""
+        try:
+            self._proxy().supervisor.getState()
+        except OSError:
+            return False
+        except xmlrpc.client.Fault:
+            return True
+        return True
+
+    def states(self) -> dict[str, ProcessState]:
+        rows = cast(list[dict[str, Any]], self._proxy().supervisor.getAllProcessInfo())
+        return {
+            row["name"]: ProcessState(
+                row["name"], row["statename"], row["pid"], row["start"], row["now"], row["spawnerr"]
+            )
+            for row in rows
+        }
+
+    def start(self, name: str) -> None:
+        """Ask for a start and return at once; nothing when it is started already."""
+        self._tolerate((Faults.ALREADY_STARTED,), "startProcess", name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop and wait until it has ended; nothing when it does not run."""
+        self._tolerate((Faults.NOT_RUNNING,), "stopProcess", name, True)
+
+    def reload(self) -> tuple[list[str], list[str], list[str]]:
+        """Read the configuration again; which processes were added, changed and removed. Starts and stops nothing."""
+        answer = cast(list[list[list[str]]], self._proxy().supervisor.reloadConfig())
+        added, changed, removed = answer[0]
+        return added, changed, removed
+
+    def add(self, name: str) -> None:
+        self._tolerate((Faults.ALREADY_ADDED,), "addProcessGroup", name)
+
+    def remove(self, name: str) -> None:
+        """Stop a process and forget it."""
+        self.stop(name)
+        self._proxy().supervisor.removeProcessGroup(name)
+
+    def shutdown(self) -> None:
+        self._proxy().supervisor.shutdown()
+
+    def _tolerate(self, faults: tuple[int, ...], method: str, *arguments: object) -> None:
+        try:
+            getattr(self._proxy().supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in faults:
+                raise
+
+    def _proxy(self) -> Any:
+        # xmlrpc wants an http URL and never uses it: the transport goes to the socket.
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", SupervisorTransport(None, None, serverurl=self._url))
