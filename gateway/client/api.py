@@ -1,0 +1,227 @@
+"""Every call of the REST API, once, as flows (`gateway.client.flow`); `Client` and `AsyncClient` perform them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from gateway.client.body import MultipartBody
+from gateway.client.downloads import save, verified
+from gateway.client.errors import Unexpected
+from gateway.client.flow import Emit, Flow, Items, Request, compute
+from gateway.client.following import Following
+from gateway.client.retry import Retrying
+from gateway.client.settings import ClientSettings
+from gateway.client.sources import Source, Sources, gather
+from gateway.schemas import (
+    Annotations,
+    DeadLetter,
+    DeadLetterList,
+    Export,
+    ExportFormat,
+    ExportList,
+    ExportRequest,
+    Image,
+    ImageState,
+    Job,
+    JobImage,
+    JobImagePage,
+    JobOptions,
+    JobPage,
+    Key,
+    KeyList,
+    KeyRequest,
+    Lag,
+    Model,
+    ModelList,
+    NewKey,
+    PartitionLag,
+    Readiness,
+    Replayed,
+    ReplayRequest,
+    Report,
+    Role,
+)
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+ItemT = TypeVar("ItemT")
+
+SUBMIT_TIMEOUT = 600.0
+"""Seconds for the answer to a submission: the gateway reads and checks every image before it."""
+
+
+class Api:
+    """Builds the flows of one gateway."""
+
+    def __init__(self, settings: ClientSettings, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._retrying = Retrying(settings.url, settings.attempts, settings.backoff, settings.longest_pause)
+        self._following = Following(self._retrying, settings, self.job, now)
+
+    # --- jobs
+
+    def submit(
+        self, sources: Source | Iterable[Source], options: JobOptions, idempotency_key: str | None
+    ) -> Flow[Job]:
+        """One job of all sources. One key for all tries of this call, so that a retry makes no second job."""
+        gathered = yield from compute(lambda: gather(sources))
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        request = _submission(gathered, options, headers)
+        return (yield from self._model(Job, request))
+
+    def job(self, job_id: str) -> Flow[Job]:
+        return self._model(Job, _get("/v1/jobs", job_id))
+
+    def jobs(self, page_size: int) -> Items[Job]:
+        return Items(self._pages(JobPage, _get("/v1/jobs"), page_size, {}))
+
+    def job_images(self, job_id: str, state: ImageState | None, page_size: int) -> Items[JobImage]:
+        only = {"state": state} if state else {}
+        return Items(self._pages(JobImagePage, _get("/v1/jobs", job_id, "images"), page_size, only))
+
+    def cancel(self, job_id: str) -> Flow[Job]:
+        return self._model(Job, _post("/v1/jobs", job_id, "cancel"))
+
+    def report(self, job_id: str) -> Flow[Report]:
+        return self._model(Report, _get("/v1/jobs", job_id, "report"))
+
+    def watch(self, job_id: str, timeout: float | None) -> Items[Job]:
+        return Items(self._following.watch(job_id, timeout))
+
+    # --- images
+
+    def image(self, image_id: str) -> Flow[Image]:
+        return self._model(Image, _get("/v1/images", image_id))
+
+    def content(self, image_id: str) -> Flow[bytes]:
+        return self._bytes(_get("/v1/images", image_id, "content"))
+
+    def annotations(self, image_id: str, job_id: str | None) -> Flow[Annotations]:
+        return self._model(Annotations, _get("/v1/images", image_id, "annotations", params=_of_job(job_id)))
+
+    def overlay(self, image_id: str, job_id: str | None) -> Flow[bytes]:
+        return self._bytes(_get("/v1/images", image_id, "overlay.png", params=_of_job(job_id)))
+
+    # --- exports
+
+    def create_export(self, format: ExportFormat, job_ids: Sequence[str]) -> Flow[Export]:
+        return self._model(
+            Export, _post("/v1/exports", body=ExportRequest(format=format, job_ids=list(job_ids)))
+        )
+
+    def export(self, export_id: str) -> Flow[Export]:
+        return self._model(Export, _get("/v1/exports", export_id))
+
+    def exports(self) -> Flow[list[Export]]:
+        return (yield from self._model(ExportList, _get("/v1/exports"))).items
+
+    def download(self, export: Export | str, to: Path) -> Flow[Path]:
+        """Streams to a neighbour of the target and renames it only when SHA-256 and size are right."""
+        if isinstance(export, str):
+            export = yield from self.export(export)
+        target = to / f"{export.id}.{export.format}.json" if to.is_dir() else to
+        request = _get("/v1/exports", export.id, "content")
+        return (yield from save(self._retrying, request, target, export.sha256, export.size))
+
+    def export_content(self, export: Export) -> Flow[bytes]:
+        content = yield from self._bytes(_get("/v1/exports", export.id, "content"))
+        return verified(content, export.sha256, export.size)
+
+    # --- operations
+
+    def lag(self) -> Flow[list[PartitionLag]]:
+        return (yield from self._model(Lag, _get("/v1/lag"))).items
+
+    def dead_letters(self, topic: str | None) -> Flow[list[DeadLetter]]:
+        params = {"topic": topic} if topic else {}
+        return (yield from self._model(DeadLetterList, _get("/v1/dlq", params=params))).items
+
+    def replay(self, topic: str | None, ids: Sequence[str]) -> Flow[int]:
+        body = ReplayRequest(topic=topic, ids=list(ids))
+        # Not repeatable: a second replay would put the records on their topics once more.
+        request = _post("/v1/dlq/replay", body=body, repeatable=False)
+        return (yield from self._model(Replayed, request)).replayed
+
+    def models(self) -> Flow[list[Model]]:
+        return (yield from self._model(ModelList, _get("/v1/models"))).items
+
+    def keys(self) -> Flow[list[Key]]:
+        return (yield from self._model(KeyList, _get("/v1/keys"))).items
+
+    def create_key(self, name: str, roles: Sequence[Role], tenant: str | None) -> Flow[NewKey]:
+        body = KeyRequest(name=name, roles=list(roles), tenant=tenant)
+        return self._model(NewKey, _post("/v1/keys", body=body, repeatable=False))
+
+    def revoke_key(self, key_id: str) -> Flow[None]:
+        yield from self._retrying.call(Request("DELETE", _path("/v1/keys", key_id)))
+
+    def ready(self) -> Flow[Readiness]:
+        return self._model(Readiness, _get("/readyz"))
+
+    # --- the common part
+
+    def _model(self, model: type[ModelT], request: Request) -> Flow[ModelT]:
+        response = yield from self._retrying.call(request)
+        return parsed(model, response)
+
+    def _bytes(self, request: Request) -> Flow[bytes]:
+        response = yield from self._retrying.call(request)
+        return response.content
+
+    def _pages(
+        self, page: type[JobPage | JobImagePage], request: Request, size: int, params: Mapping[str, str]
+    ) -> Flow[None]:
+        token: str | None = ""
+        while token is not None:
+            turn = {**params, "page_size": str(size), **({"page_token": token} if token else {})}
+            answer = yield from self._model(page, Request(request.method, request.path, params=turn))
+            for item in answer.items:
+                yield Emit(item)
+            token = answer.next_page_token or None
+
+
+def parsed(model: type[ModelT], response: httpx.Response) -> ModelT:
+    """The answer as a model. Raises `Unexpected`."""
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise Unexpected(
+            f"{response.request.url} did not answer with {model.__name__} ({wrong}). Is it a Tercet gateway of this version?"
+        ) from error
+
+
+def _submission(sources: Sources, options: JobOptions, headers: Mapping[str, str]) -> Request:
+    asked = options.model_dump(mode="json", exclude_unset=True)
+    if sources.addresses:
+        images = [source.model_dump(mode="json", exclude_none=True) for source in sources.addresses]
+        return Request(
+            "POST", "/v1/jobs", headers=headers, json={**asked, "images": images}, read_timeout=SUBMIT_TIMEOUT
+        )
+    job = options.model_dump_json(exclude_unset=True)
+    body = MultipartBody([("job", job)], [("images", upload) for upload in sources.uploads])
+    return Request("POST", "/v1/jobs", headers=headers, body=body, read_timeout=SUBMIT_TIMEOUT)
+
+
+def _path(*parts: str) -> str:
+    """The first part as it is, the others quoted: an id never reaches another path."""
+    return "/".join([parts[0], *(quote(part, safe="") for part in parts[1:])])
+
+
+def _get(*parts: str, params: Mapping[str, str] | None = None) -> Request:
+    return Request("GET", _path(*parts), params=params or {})
+
+
+def _post(*parts: str, body: BaseModel | None = None, repeatable: bool = True) -> Request:
+    content: Any = body.model_dump(mode="json") if body is not None else None
+    return Request("POST", _path(*parts), json=content, repeatable=repeatable)
+
+
+def _of_job(job_id: str | None) -> dict[str, str]:
+    return {"job_id": job_id} if job_id else {}

@@ -1,0 +1,156 @@
+"""The asynchronous client: `Client`, call for call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+import httpx
+
+from gateway.client.api import Api
+from gateway.client.concurrent import Concurrent
+from gateway.client.connection import headers, timeout
+from gateway.client.settings import ClientSettings
+from gateway.client.sources import Source
+from gateway.schemas import (
+    Annotations,
+    DeadLetter,
+    Export,
+    ExportFormat,
+    Image,
+    ImageState,
+    Job,
+    JobImage,
+    JobOptions,
+    Key,
+    Model,
+    NewKey,
+    PartitionLag,
+    Readiness,
+    Report,
+    Role,
+)
+
+
+class AsyncClient:
+    """One gateway, for asyncio and trio. What each call does, `Client` says."""
+
+    def __init__(
+        self,
+        settings: ClientSettings | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`settings` default to the environment's; `transport`, `pause` and `now` are for tests and proxies."""
+        self.settings = settings or ClientSettings()
+        self._http = httpx.AsyncClient(
+            base_url=self.settings.url,
+            headers=headers(self.settings),
+            timeout=timeout(self.settings),
+            transport=transport,
+        )
+        self._api = Api(self.settings, now=now)
+        performer = Concurrent(self._http, self.settings, pause)
+        self._run, self._iterate = performer.run, performer.iterate
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def submit(
+        self,
+        sources: Source | Iterable[Source],
+        options: JobOptions | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        return await self._run(self._api.submit(sources, options or JobOptions(), idempotency_key))
+
+    async def job(self, job_id: str) -> Job:
+        return await self._run(self._api.job(job_id))
+
+    def jobs(self, *, page_size: int = 50) -> AsyncIterator[Job]:
+        return self._iterate(self._api.jobs(page_size))
+
+    def job_images(
+        self, job_id: str, *, state: ImageState | None = None, page_size: int = 200
+    ) -> AsyncIterator[JobImage]:
+        return self._iterate(self._api.job_images(job_id, state, page_size))
+
+    async def cancel(self, job_id: str) -> Job:
+        return await self._run(self._api.cancel(job_id))
+
+    async def report(self, job_id: str) -> Report:
+        return await self._run(self._api.report(job_id))
+
+    def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
+        return self._iterate(self._api.watch(job_id, timeout))
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
+        async for job in self.watch(job_id, timeout=timeout):
+            last = job
+        return last
+
+    async def image(self, image_id: str) -> Image:
+        return await self._run(self._api.image(image_id))
+
+    async def content(self, image_id: str) -> bytes:
+        return await self._run(self._api.content(image_id))
+
+    async def annotations(self, image_id: str, *, job_id: str | None = None) -> Annotations:
+        return await self._run(self._api.annotations(image_id, job_id))
+
+    async def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
+        return await self._run(self._api.overlay(image_id, job_id))
+
+    async def create_export(self, format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
+        return await self._run(self._api.create_export(format, job_ids))
+
+    async def export(self, export_id: str) -> Export:
+        return await self._run(self._api.export(export_id))
+
+    async def exports(self) -> list[Export]:
+        return await self._run(self._api.exports())
+
+    async def download(self, export: Export | str, to: Path | str) -> Path:
+        return await self._run(self._api.download(export, Path(to)))
+
+    async def export_content(self, export: Export) -> bytes:
+        return await self._run(self._api.export_content(export))
+
+    async def lag(self) -> list[PartitionLag]:
+        return await self._run(self._api.lag())
+
+    async def dead_letters(self, *, topic: str | None = None) -> list[DeadLetter]:
+        return await self._run(self._api.dead_letters(topic))
+
+    async def replay(self, *, topic: str | None = None, ids: Sequence[str] = ()) -> int:
+        return await self._run(self._api.replay(topic, ids))
+
+    async def models(self) -> list[Model]:
+        return await self._run(self._api.models())
+
+    async def keys(self) -> list[Key]:
+        return await self._run(self._api.keys())
+
+    async def create_key(self, name: str, roles: Sequence[Role], *, tenant: str | None = None) -> NewKey:
+        return await self._run(self._api.create_key(name, roles, tenant))
+
+    async def revoke_key(self, key_id: str) -> None:
+        await self._run(self._api.revoke_key(key_id))
+
+    async def ready(self) -> Readiness:
+        return await self._run(self._api.ready())

@@ -1,0 +1,187 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from gateway.client.api import Api
+from gateway.client.blocking import Blocking
+from gateway.client.connection import headers, timeout
+from gateway.client.settings import ClientSettings
+from gateway.client.sources import Source
+from gateway.schemas import (
+    Annotations,
+    DeadLetter,
+    Export,
+    ExportFormat,
+    Image,
+    ImageState,
+    Job,
+    JobImage,
+    JobOptions,
+    Key,
+    Model,
+    NewKey,
+    PartitionLag,
+    Readiness,
+    Report,
+    Role,
+)
+
+
+class Client:
+    """One gateway, as Python. Safe to share between threads. Every call raises subclasses of `ClientError`."""
+
+    def __init__(
+        self,
+        settings: ClientSettings | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        pause: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`settings` default to the environment's; `transport`, `pause` and `now` are for tests and proxies."""
+        self.settings = settings or ClientSettings()
+        self._http = httpx.Client(
+            base_url=self.settings.url,
+            headers=headers(self.settings),
+            timeout=timeout(self.settings),
+            transport=transport,
+        )
+        self._api = Api(self.settings, now=now)
+        performer = Blocking(self._http, self.settings, pause)
+        self._run, self._iterate = performer.run, performer.iterate
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def submit(
+        self,
+        sources: Source | Iterable[Source],
+        options: JobOptions | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """A job of a folder, files, zips, bytes (`Upload`) or addresses that the gateway fetches.
+
+        Files are streamed. The gateway has every image in its log when this returns. Safe to repeat with the same
+        `idempotency_key`; without one, each call makes one job, however often it is tried on the wire.
+        """
+        return self._run(self._api.submit(sources, options or JobOptions(), idempotency_key))
+
+    def job(self, job_id: str) -> Job:
+        """The job now."""
+        return self._run(self._api.job(job_id))
+
+    def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
+        """All jobs, newest first; pages are fetched as they are needed."""
+        return self._iterate(self._api.jobs(page_size))
+
+    def job_images(
+        self, job_id: str, *, state: ImageState | None = None, page_size: int = 200
+    ) -> Iterator[JobImage]:
+        """The job's images in order of id, all or those in one state."""
+        return self._iterate(self._api.job_images(job_id, state, page_size))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends the job: images that have no result yet get none."""
+        return self._run(self._api.cancel(job_id))
+
+    def report(self, job_id: str) -> Report:
+        """Quality, throughput and human cost."""
+        return self._run(self._api.report(job_id))
+
+    def watch(self, job_id: str, *, timeout: float | None = None) -> Iterator[Job]:
+        """The job now and after each change; ends when the models are done with it or it is cancelled.
+
+        Outlives cut connections and restarts of the gateway. Raises `WaitExpired` after `timeout` seconds.
+        """
+        return self._iterate(self._api.watch(job_id, timeout))
+
+    def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
+        """The job when the models are done with it (it may then wait for people) or it is cancelled."""
+        *_, last = self.watch(job_id, timeout=timeout)
+        return last
+
+    def image(self, image_id: str) -> Image:
+        """Size, name and jobs of a picture."""
+        return self._run(self._api.image(image_id))
+
+    def content(self, image_id: str) -> bytes:
+        """The upright picture that annotations refer to, encoded as `Image.media_type` says."""
+        return self._run(self._api.content(image_id))
+
+    def annotations(self, image_id: str, *, job_id: str | None = None) -> Annotations:
+        """Annotations of record, of that job or of the newest that has any. See `mask_array`."""
+        return self._run(self._api.annotations(image_id, job_id))
+
+    def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
+        """A PNG of the picture with its masks."""
+        return self._run(self._api.overlay(image_id, job_id))
+
+    def create_export(self, format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
+        """Writes a dataset of these jobs (none: of all)."""
+        return self._run(self._api.create_export(format, job_ids))
+
+    def export(self, export_id: str) -> Export:
+        """One export."""
+        return self._run(self._api.export(export_id))
+
+    def exports(self) -> list[Export]:
+        """All exports, newest first."""
+        return self._run(self._api.exports())
+
+    def download(self, export: Export | str, to: Path | str) -> Path:
+        """Writes the export to a file, or into a folder; its path. The file is whole and right, or it is not there."""
+        return self._run(self._api.download(export, Path(to)))
+
+    def export_content(self, export: Export) -> bytes:
+        """The export in memory, checked."""
+        return self._run(self._api.export_content(export))
+
+    def lag(self) -> list[PartitionLag]:
+        """How far each consumer group is behind."""
+        return self._run(self._api.lag())
+
+    def dead_letters(self, *, topic: str | None = None) -> list[DeadLetter]:
+        """Records that could not be worked, all or those read from one topic."""
+        return self._run(self._api.dead_letters(topic))
+
+    def replay(self, *, topic: str | None = None, ids: Sequence[str] = ()) -> int:
+        """Puts dead letters back on their topics (none named: all); how many."""
+        return self._run(self._api.replay(topic, ids))
+
+    def models(self) -> list[Model]:
+        """The models that serve."""
+        return self._run(self._api.models())
+
+    def keys(self) -> list[Key]:
+        """API keys of the tenant."""
+        return self._run(self._api.keys())
+
+    def create_key(self, name: str, roles: Sequence[Role], *, tenant: str | None = None) -> NewKey:
+        """A new API key; its secret is in this answer only."""
+        return self._run(self._api.create_key(name, roles, tenant))
+
+    def revoke_key(self, key_id: str) -> None:
+        """The key is refused from now on."""
+        self._run(self._api.revoke_key(key_id))
+
+    def ready(self) -> Readiness:
+        """Raises `Overloaded` while the gateway is not ready."""
+        return self._run(self._api.ready())

@@ -1,0 +1,73 @@
+"""Where the gateway is, with which key to speak to it, and how patiently; from the environment or given in code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class ClientSettings(BaseSettings):
+    """Settings of `Client` and `AsyncClient`: TERCET_URL, TERCET_API_KEY, TERCET_KEY_FILE, and TERCET_CLIENT_<NAME>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TERCET_CLIENT_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    url: str = Field(
+        default=DEFAULT_URL, validation_alias="TERCET_URL", description="base URL of the gateway"
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="TERCET_API_KEY",
+        description="API key; without it the key file is read",
+    )
+    key_file: Path = Field(
+        default=Path(".tercet/api-key"),
+        validation_alias="TERCET_KEY_FILE",
+        description="file that holds the key of a local gateway; a relative path is looked for in the working directory "
+        "and in each folder above it",
+    )
+    connect_timeout: float = Field(default=5.0, gt=0, description="seconds to wait for a connection")
+    read_timeout: float = Field(
+        default=60.0, gt=0, description="seconds to wait for the gateway's next bytes"
+    )
+    attempts: int = Field(
+        default=5, ge=1, description="how often one request is tried while it is safe to repeat it"
+    )
+    backoff: float = Field(
+        default=0.5, gt=0, description="seconds before the second try; doubled for each further one"
+    )
+    longest_pause: float = Field(
+        default=30.0, gt=0, description="seconds; no pause between tries is longer, whatever is asked"
+    )
+    poll_interval: float = Field(
+        default=1.0, gt=0, description="seconds between looks at a job where events cannot be had"
+    )
+    event_silence: float = Field(
+        default=45.0, gt=0, description="seconds without any byte after which the event stream counts as lost"
+    )
+
+    def key(self) -> str | None:
+        """The API key: the given one, else the first line of the nearest key file, else none."""
+        if self.api_key is not None and self.api_key.get_secret_value().strip():
+            return self.api_key.get_secret_value().strip()
+        path = find_key_file(self.key_file)
+        if path is None:
+            return None
+        lines = path.read_text("utf-8").split()
+        return lines[0] if lines else None
+
+
+def find_key_file(key_file: Path, start: Path | None = None) -> Path | None:
+    """The key file itself where its path is absolute, else the nearest one of that path at or above `start`."""
+    if key_file.is_absolute():
+        return key_file if key_file.is_file() else None
+    folder = (start or Path.cwd()).resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / key_file).is_file():
+            return candidate / key_file
+    return None
