@@ -1,8 +1,8 @@
 """What goes over REST, as pydantic models: the server's routes, the Python client and the CLI share them.
 
 Requests refuse unknown fields. Answers ignore them, so that an older client reads a newer server. Times are
-RFC 3339 in UTC; boxes are pixel (left, top, width, height) of the upright image; masks are COCO compressed RLE
-at its size.
+RFC 3339 in UTC; boxes are pixel (left, top, width, height) of the upright image; masks are COCO compressed
+RLE at its size.
 """
 
 from __future__ import annotations
