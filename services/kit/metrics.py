@@ -1,4 +1,7 @@
-"""Prometheus metrics of every process, and the endpoint that serves them. Times are in seconds."""
+"""Prometheus metrics of every process but the bus's own (`services.kit.bus.metrics`), and their endpoint.
+
+Times are in seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,38 @@ from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_SLOW: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_FAST: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+_SLOW: Final = (
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+)
 
 RPC_SECONDS = Histogram(
     "tercet_rpc_seconds",
@@ -15,23 +48,15 @@ RPC_SECONDS = Histogram(
     ("service", "method", "code"),
     buckets=_FAST,
 )
-RPC_IN_FLIGHT = Gauge("tercet_rpc_in_flight", "gRPC calls being worked.", ("service", "method"))
-RPC_REFUSED = Counter("tercet_rpc_refused_total", "gRPC calls refused as overload.", ("service",))
+RPC_IN_FLIGHT = Gauge(
+    "tercet_rpc_in_flight", "gRPC calls being worked.", ("service", "method")
+)
+RPC_REFUSED = Counter(
+    "tercet_rpc_refused_total", "gRPC calls refused as overload.", ("service",)
+)
 
-RECORDS = Counter(
-    "tercet_records_total",
-    "Records handled, by what became of them: done, poison, skipped or retried.",
-    ("group", "topic", "outcome"),
-)
-BATCH_SECONDS = Histogram(
-    "tercet_batch_seconds", "Time from a batch's arrival to its commit.", ("group",), buckets=_SLOW
-)
-BATCH_RECORDS = Histogram(
-    "tercet_batch_records", "Records of a batch.", ("group",), buckets=(1, 2, 4, 8, 16, 32, 64, 128)
-)
-POLL_AGE = Gauge("tercet_poll_age_seconds", "Seconds since a worker last polled.", ("group",))
-HALTED = Gauge(
-    "tercet_worker_halted", "1 when a worker halted instead of dead-lettering nearly everything.", ("group",)
+POLL_AGE = Gauge(
+    "tercet_poll_age_seconds", "Seconds since a worker last polled.", ("group",)
 )
 
 INFERENCE_SECONDS = Histogram(
@@ -40,14 +65,23 @@ INFERENCE_SECONDS = Histogram(
     ("model", "outcome"),
     buckets=_SLOW,
 )
-INFERENCE_IN_FLIGHT = Gauge("tercet_inference_in_flight", "Model calls in flight.", ("model",))
-INFERENCE_RETRIES = Counter("tercet_inference_retries_total", "Model calls tried again.", ("model",))
+INFERENCE_IN_FLIGHT = Gauge(
+    "tercet_inference_in_flight", "Model calls in flight.", ("model",)
+)
+INFERENCE_RETRIES = Counter(
+    "tercet_inference_retries_total", "Model calls tried again.", ("model",)
+)
 CIRCUIT_OPEN = Gauge(
-    "tercet_circuit_open", "1 while a model is not called because it kept failing.", ("model",)
+    "tercet_circuit_open",
+    "1 while a model is not called because it kept failing.",
+    ("model",),
 )
 
 BLOB_SECONDS = Histogram(
-    "tercet_blob_seconds", "Time of an object-store operation.", ("operation", "outcome"), buckets=_FAST
+    "tercet_blob_seconds",
+    "Time of an object-store operation.",
+    ("operation", "outcome"),
+    buckets=_FAST,
 )
 
 

@@ -93,7 +93,7 @@ class KitSettings(BaseSettings):
 
     blob_attempts: int = Field(4, ge=1, description="Attempts of an object-store operation.")
 
-    grace: float = Field(20.0, gt=0, description="Seconds from SIGTERM to the end of the process at most.")
+    grace: float = Field(25.0, gt=0, description="Seconds from SIGTERM to the end of the process at most.")
     poll_age_limit: float = Field(
         120.0, gt=0, description="A worker that has not polled for so many seconds hangs: the process ends."
     )
