@@ -1,7 +1,7 @@
 """Compile the protos when a wheel is built, and put `tercet.v1` into it.
 
-Build it without isolation (`uv build --no-build-isolation`): protobuf refuses code that a newer compiler than the
-installed runtime made. An editable install reads gen/ itself, which `make protos` keeps.
+Build it without isolation (`uv build --no-build-isolation`): protobuf refuses the code of a compiler that is
+newer than the installed runtime. An editable install reads gen/ itself, which `make protos` keeps.
 """
 
 from __future__ import annotations

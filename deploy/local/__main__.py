@@ -1,4 +1,4 @@
-"""The stack's command line: `python -m deploy.local up|down|status|logs|scale|restart|stop|start|kill|env`."""
+"""The local stack's command line: `python -m deploy.local --help`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,11 @@ def _chosen(options: argparse.Namespace) -> StackSpec:
 
 
 def _logs(stack: LocalStack, options: argparse.Namespace) -> int:
-    chosen = stack.select(options.name) if options.name else [p for part in stack.spec.parts for p in stack.select(part)]
+    chosen = (
+        stack.select(options.name)
+        if options.name
+        else [p for part in stack.spec.parts for p in stack.select(part)]
+    )
     paths = [str(stack.log(process.name)) for process in chosen if stack.log(process.name).exists()]
     if not paths:
         raise StackError("no logs yet")
@@ -128,9 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         help="put every port above this one, or 'free' for a free block (TERCET_STACK_PORTS_BASE)",
     )
     up.add_argument("--kafka-nodes", type=int, choices=(1, 2, 3), default=1, help="Kafka nodes (default 1)")
-    up.add_argument("--replicas", action="append", default=[], metavar="SERVICE=N", help="replicas of a service")
+    up.add_argument(
+        "--replicas", action="append", default=[], metavar="SERVICE=N", help="replicas of a service"
+    )
     up.add_argument("--model-repository", type=Path, default=REPOSITORY / "model_repository", metavar="DIR")
-    up.add_argument("--models", default=",".join(MODELS), help="models loaded at the start (default %(default)s)")
+    up.add_argument(
+        "--models", default=",".join(MODELS), help="models loaded at the start (default %(default)s)"
+    )
     up.add_argument("--deadline", type=float, default=300, help="seconds until it gives up (default 300)")
 
     commands.add_parser("down", help="stop everything")

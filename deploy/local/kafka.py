@@ -1,4 +1,4 @@
-"""Apache Kafka without a distribution: its jars by Maven, KRaft storage formatted by its own tool, run by java."""
+"""Apache Kafka from its jars: fetched by Maven, storage formatted by its own tool (KRaft), run by java."""
 
 from __future__ import annotations
 
@@ -77,20 +77,28 @@ def prepare(spec: StackSpec) -> None:
             heap="128m",
         )
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_java_environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_java_environment(),
         )
         if done.returncode != 0:
-            raise RuntimeError(f"Kafka could not format {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"Kafka could not format {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
 
 
 def properties(spec: StackSpec, node: int) -> str:
     """server.properties of one node that is broker and controller at once.
 
-    One node keeps single copies; three keep three and need two to agree, so that the loss of one stops nothing.
+    One node keeps single copies; three keep three and need two to agree: the loss of one stops nothing.
     """
     copies, in_sync = (1, 1) if spec.kafka_nodes == 1 else (spec.kafka_nodes, spec.kafka_nodes - 1)
     voters = ",".join(
-        f"{other + 1}@127.0.0.1:{spec.ports.kafka_controller + 2 * other}" for other in range(spec.kafka_nodes)
+        f"{other + 1}@127.0.0.1:{spec.ports.kafka_controller + 2 * other}"
+        for other in range(spec.kafka_nodes)
     )
     broker = f"PLAINTEXT://127.0.0.1:{spec.ports.kafka + 2 * node}"
     controller = f"CONTROLLER://127.0.0.1:{spec.ports.kafka_controller + 2 * node}"

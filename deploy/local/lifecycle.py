@@ -1,4 +1,4 @@
-"""Bringing the stack up and down, scaling and killing parts of it: what the command line and the tests call."""
+"""Bringing the stack up and down, scaling and killing its parts: for the command line and the tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked; the text says why and, where it helps, ends with a log's last lines."""
+    """The stack cannot do what was asked. The text says why and, where it helps, shows the end of a log."""
 
 
 def _silent(text: str) -> None:
@@ -62,12 +62,14 @@ class LocalStack:
         with self._locked():
             described = self._prepare()
             self._start_supervisor(owned)
-            self._apply(described)
+            self._apply()
             infrastructure = [process for process in described if process.part in INFRASTRUCTURE]
             self._start_and_wait(infrastructure, deadline)
             if "kafka" in self.spec.parts:
                 create_topics(self.spec)
-            self._start_and_wait([process for process in described if process not in infrastructure], deadline)
+            self._start_and_wait(
+                [process for process in described if process not in infrastructure], deadline
+            )
 
     def down(self, *, deadline_seconds: float = 90) -> None:
         """Stop everything, supervisor and strays included. Safe to call when nothing runs."""
@@ -106,9 +108,10 @@ class LocalStack:
             described = processes(wanted)
             self._require_free_ports([process for process in described if process.name not in before])
             self._write(described)
-            self._apply(described)
+            self._apply()
             self._start_and_wait(
-                [process for process in described if process.part == service], time.monotonic() + deadline_seconds
+                [process for process in described if process.part == service],
+                time.monotonic() + deadline_seconds,
             )
 
     def restart(self, name: str, *, deadline_seconds: float = 120) -> None:
@@ -188,7 +191,13 @@ class LocalStack:
         if self._supervisor.running():
             return
         triton.remove_shared_memory(self.spec)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.spec.state / "supervisord.conf")]
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            str(self.spec.state / "supervisord.conf"),
+        ]
         output = self.spec.logs / "supervisord.out"
         with output.open("wb") as stream:
             self._owned = subprocess.Popen(
@@ -206,8 +215,8 @@ class LocalStack:
                 raise StackError(f"supervisord did not start:\n{_tail(output)}")
             time.sleep(_POLL_SECONDS)
 
-    def _apply(self, described: Sequence[Process]) -> None:
-        """Make supervisord know exactly these processes; those whose description changed are restarted by it."""
+    def _apply(self) -> None:
+        """Make supervisord know exactly what its configuration says; what changed in it is stopped first."""
         added, changed, removed = self._supervisor.reload()
         for name in (*removed, *changed):
             self._supervisor.remove(name)
@@ -233,9 +242,13 @@ class LocalStack:
                     pids[process.name].add(state.pid)
                     deaths = len(pids[process.name] - {0}) - 1
                     if state.state == "FATAL" or deaths > _MAX_DEATHS_WHILE_STARTING:
-                        raise StackError(f"{process.name} does not stay up. {state.reason}\n{self._excerpt(process)}")
+                        raise StackError(
+                            f"{process.name} does not stay up. {state.reason}\n{self._excerpt(process)}"
+                        )
                 if time.monotonic() > deadline:
-                    late = [f"{process.name}: {why}" for process, why in zip(waiting, missing, strict=True) if why]
+                    late = [
+                        f"{process.name}: {why}" for process, why in zip(waiting, missing, strict=True) if why
+                    ]
                     raise StackError("\n".join([*late, self._excerpt(waiting[0])]))
                 # A port may be answered by someone else while ours is dead: only a running process is ready.
                 still = [
@@ -272,7 +285,7 @@ class LocalStack:
             if not self._supervisor.running() and not marked_processes(self.spec):
                 return
             if not self._supervisor.running():
-                # The supervisor waits for its children, so that what still runs is not going to stop by itself.
+                # The supervisor waits for its children: what still runs is not going to stop by itself.
                 break
             time.sleep(_POLL_SECONDS)
         self._kill_strays()
@@ -300,9 +313,13 @@ class LocalStack:
 
 @contextmanager
 def private_stack(
-    only: Sequence[str] = PARTS, *, state: Path | None = None, deadline_seconds: float = 300, **choices: object
+    only: Sequence[str] = PARTS,
+    *,
+    state: Path | None = None,
+    deadline_seconds: float = 300,
+    **choices: object,
 ) -> Iterator[LocalStack]:
-    """A stack on free ports with its state in a temporary folder; gone, processes and files, when the block ends.
+    """A stack on free ports and in a temporary folder; processes and files are gone when the block ends.
 
     `choices` are further fields of StackSpec: kafka_nodes, replicas, model_repository, models, settings.
     It also goes when this process is killed. Call it from the main thread: the tie is to the calling thread.
@@ -327,6 +344,6 @@ def _tail(path: Path, lines: int = 40) -> str:
 
 
 def _end_with_parent() -> None:
-    """Between fork and exec: ask Linux for SIGTERM when the parent ends, which supervisord turns into a shutdown."""
+    """Between fork and exec: ask Linux for SIGTERM, to which supervisord shuts down, when the parent ends."""
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -14,14 +14,14 @@ REPLICA_STRIDE = 100
 MAX_REPLICAS = 9
 
 _PRIVATE_BASES = range(11_000, 32_000, REPLICA_STRIDE * (MAX_REPLICAS + 1))
-"""Where private stacks live: below the kernel's ephemeral range, so that no outgoing connection takes a port first."""
+"""Where private stacks live: below the ephemeral range, where no outgoing connection takes a port first."""
 
 SERVICES = ("proposer", "segmenter", "verifier", "mining", "dataset")
 """The service processes, in the order of an image's way through them."""
 
 
 class Ports(BaseModel):
-    """The first port of every part. Kafka's node n listens at kafka + 2n and its controller at kafka_controller + 2n."""
+    """The first port of every part. Kafka's node n listens at kafka + 2n, and its controller likewise."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,9 @@ class Ports(BaseModel):
     triton_metrics: int = Field(8002, description="Triton's Prometheus metrics")
     gateway: int = Field(8080, description="The gateway's REST and page")
     grpc: int = Field(50051, description="The first service's gRPC; the others follow one by one")
-    metrics: int = Field(9401, description="The first service's Prometheus metrics; the others follow one by one")
+    metrics: int = Field(
+        9401, description="The first service's Prometheus metrics; the others follow one by one"
+    )
 
     @classmethod
     def based_at(cls, base: int) -> Ports:
@@ -52,7 +54,7 @@ class Ports(BaseModel):
 
     @classmethod
     def free(cls) -> Ports:
-        """A block of ports nobody listens at now, chosen at random so that stacks started together rarely meet.
+        """A block of ports nobody listens at now, chosen at random: stacks started together rarely meet.
 
         Raises OSError when no block is free.
         """

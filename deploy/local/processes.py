@@ -9,7 +9,7 @@ from deploy.local.spec import STACK_MARK, StackSpec
 
 
 def marked_processes(spec: StackSpec) -> list[int]:
-    """The processes that carry this stack's mark, children of its processes included, wherever they were moved to."""
+    """The processes that carry this stack's mark: those that were started for it, and their children."""
     mark = f"{STACK_MARK}={spec.identity}".encode()
     found = []
     for folder in Path("/proc").iterdir():
@@ -42,7 +42,7 @@ def tree(pid: int) -> list[int]:
 
 
 def memory_bytes(pid: int) -> int:
-    """The memory of a process and its descendants, in bytes: pages that several of them map are counted once."""
+    """Memory of a process and its descendants, in bytes; a page that several of them map counts once."""
     return sum(_proportional_set_size(member) for member in tree(pid))
 
 

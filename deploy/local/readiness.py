@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 3.0
 
 class Probe(Protocol):
     def missing(self) -> str | None:
-        """None when the process is ready, else what is still missing. Returns within seconds and never raises."""
+        """None when the process is ready, else what it still lacks. Returns within seconds, never raises."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class TritonModelsReady:
         if (server := HttpReady(self.port, "/v2/health/ready").missing()) is not None:
             return server
         waiting = [
-            model for model in self.models if HttpReady(self.port, f"/v2/models/{model}/ready").missing() is not None
+            model
+            for model in self.models
+            if HttpReady(self.port, f"/v2/models/{model}/ready").missing() is not None
         ]
         return f"models not ready: {', '.join(waiting)}" if waiting else None
 
@@ -101,15 +103,18 @@ class GrpcHealth:
 
     def missing(self) -> str | None:
         import grpc
-        from grpc_health.v1 import health_pb2, health_pb2_grpc
+        from grpc_health.v1 import health_pb2
 
         if (closed := _port_closed("127.0.0.1", self.port)) is not None:
             return closed
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS
+                check = channel.unary_unary(
+                    "/grpc.health.v1.Health/Check",
+                    request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                    response_deserializer=health_pb2.HealthCheckResponse.FromString,
                 )
+                answer = check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
             except grpc.RpcError as error:
                 code = error.code() if isinstance(error, grpc.Call) else error
                 return f"health check failed ({code})"

@@ -23,7 +23,7 @@ STACK_MARK = "TERCET_STACK_IDENTITY"
 """An environment variable of every supervised process: by it `down` finds what outlived its supervisor."""
 
 _SOCKET_PATH_LIMIT = 90
-"""Linux allows 107 bytes in a unix socket's path; supervisord first binds a longer temporary name beside it."""
+"""Linux allows 107 bytes in a unix socket's path; supervisord first binds a longer name beside it."""
 
 
 class StackSpec(BaseModel):
@@ -31,14 +31,20 @@ class StackSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    state: Path = Field(HOME / "stack", description="Where logs, Kafka's log, blobs and this description are kept")
+    state: Path = Field(
+        HOME / "stack", description="Where logs, Kafka's log, blobs and this description are kept"
+    )
     ports: Ports = Field(default_factory=Ports, description="Where every part listens")
     parts: tuple[str, ...] = Field(PARTS, description="The parts that run")
     kafka_nodes: int = Field(1, ge=1, le=3, description="Kafka nodes; 3 survive the loss of one")
-    replicas: dict[str, int] = Field(default_factory=dict, description="Replicas of a service where it is not 1")
+    replicas: dict[str, int] = Field(
+        default_factory=dict, description="Replicas of a service where it is not 1"
+    )
     model_repository: Path = Field(REPOSITORY / "model_repository", description="Triton's model repository")
     models: tuple[str, ...] = Field(MODELS, description="Models that Triton loads at the start")
-    settings: dict[str, str] = Field(default_factory=dict, description="Further TERCET_ settings of every service")
+    settings: dict[str, str] = Field(
+        default_factory=dict, description="Further TERCET_ settings of every service"
+    )
 
     @field_validator("parts")
     @classmethod
@@ -74,7 +80,7 @@ class StackSpec(BaseModel):
 
     @property
     def control_socket(self) -> Path:
-        """supervisord's unix socket: in the state folder, or in a short private folder when that path is too long."""
+        """supervisord's unix socket: in the state folder, or in a short folder when that path is too long."""
         beside = self.state / "supervisor.sock"
         if len(str(beside).encode()) <= _SOCKET_PATH_LIMIT:
             return beside

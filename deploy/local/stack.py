@@ -1,4 +1,4 @@
-"""The one typed description of the stack's processes; supervisord's configuration, `up` and `status` follow from it."""
+"""The one typed description of the stack's processes: supervisord's configuration and `up` follow it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""supervisord: its configuration, written from the stack's description, and a typed client of its unix socket."""
+"""supervisord: its configuration, written from the stack's description, and a client of its unix socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.local.stack import Process
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What supervisord knows of one process. `state` is supervisord's word: RUNNING, BACKOFF, FATAL, STOPPED..."""
+    """What supervisord knows of one process. `state` is its word: RUNNING, BACKOFF, FATAL, STOPPED..."""
 
     name: str
     state: str
@@ -93,7 +93,7 @@ class Supervisor:
         self._url = f"unix://{spec.control_socket}"
 
     def running(self) -> bool:
-        """Whether supervisord lives; true until the end of its shutdown, when it refuses every call but lives."""
+        """Whether supervisord lives; true in its shutdown too, when it refuses every call."""
         try:
             self._proxy().supervisor.getState()
         except OSError:
@@ -120,7 +120,7 @@ class Supervisor:
         self._tolerate((Faults.NOT_RUNNING,), "stopProcess", name, True)
 
     def reload(self) -> tuple[list[str], list[str], list[str]]:
-        """Read the configuration again; which processes were added, changed and removed. Starts and stops nothing."""
+        """Read the configuration again; the processes it adds, changes and removes. Starts none."""
         answer = cast(list[list[list[str]]], self._proxy().supervisor.reloadConfig())
         added, changed, removed = answer[0]
         return added, changed, removed
@@ -145,4 +145,6 @@ class Supervisor:
 
     def _proxy(self) -> Any:
         # xmlrpc wants an http URL and never uses it: the transport goes to the socket.
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", SupervisorTransport(None, None, serverurl=self._url))
+        return xmlrpc.client.ServerProxy(
+            "http://127.0.0.1", SupervisorTransport(None, None, serverurl=self._url)
+        )

@@ -1,7 +1,7 @@
-"""The real `tritonserver` of the nvidia-pytriton wheel, without pytriton: its Python backend serves our model.py files.
+"""The real `tritonserver` from the nvidia-pytriton wheel; its Python backend serves our model.py files.
 
-The wheel keeps the backend and the stub of each Python version apart; Triton wants the stub of the interpreter
-beside the backend, so a backend directory of links is put together once.
+The wheel keeps the backend and the stub of each Python version apart; Triton wants the stub beside the
+backend, so a backend directory of links is put together once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.local.spec import HOME, REPOSITORY, StackSpec
 BACKENDS = HOME / "triton" / "backends"
 
 _ALLOCATOR = {
-    # torch frees and takes the same large buffers at every request: keep them instead of giving them to the kernel.
+    # torch frees and takes the same large buffers at every request: keep them, do not return them.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -28,14 +28,16 @@ def wheel() -> Path:
     """The wheel's tritonserver folder. Raises RuntimeError where the wheel is not installed."""
     found = importlib.util.find_spec("pytriton")
     if found is None or found.origin is None:
-        raise RuntimeError("nvidia-pytriton is not installed (it has wheels for Linux only): run `make setup`")
+        raise RuntimeError(
+            "nvidia-pytriton is not installed (it has wheels for Linux only): run `make setup`"
+        )
     return Path(found.origin).parent / "tritonserver"
 
 
 def libraries() -> str:
     """LD_LIBRARY_PATH for tritonserver and its Python stubs: the wheel's libraries and this Python's own.
 
-    Python's folder is asked of sysconfig, and of the base prefix for relocated builds whose sysconfig is stale.
+    Python's folder is that of sysconfig, or of the base prefix in relocated builds, whose sysconfig is stale.
     """
     candidates = [
         wheel().parents[1] / "nvidia_pytriton.libs",
