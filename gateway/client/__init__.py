@@ -12,9 +12,10 @@
         tercet.download(tercet.create_export("saco", [job.id]), "harbour.json")   # checksum verified
 
 `AsyncClient` has the same calls to `await` (`async for` where `Client` iterates). Answers are the models of
-`gateway.schemas`. Requests that are safe to repeat are repeated on cut connections, 429 and 503, as Retry-After asks;
-a submission carries an Idempotency-Key, so that a repeat makes no second job. Failures are subclasses of `ClientError`;
-an `ApiError` has the gateway's problem with status, code, title, detail and request id.
+`gateway.schemas`. Requests that are safe to repeat are repeated on cut connections, 429 and 503, as
+Retry-After asks; a submission carries an Idempotency-Key, so that a repeat makes no second job. Failures are
+subclasses of `ClientError`; an `ApiError` has the gateway's problem with status, code, title, detail and
+request id.
 """
 
 from __future__ import annotations

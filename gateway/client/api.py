@@ -1,4 +1,4 @@
-"""Every call of the REST API, once, as flows (`gateway.client.flow`); `Client` and `AsyncClient` perform them."""
+"""Every call of the REST API, once, as a flow; `Client` and `AsyncClient` perform them."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ class Api:
 
     # --- exports
 
-    def create_export(self, format: ExportFormat, job_ids: Sequence[str]) -> Flow[Export]:
+    def create_export(self, export_format: ExportFormat, job_ids: Sequence[str]) -> Flow[Export]:
         return self._model(
-            Export, _post("/v1/exports", body=ExportRequest(format=format, job_ids=list(job_ids)))
+            Export, _post("/v1/exports", body=ExportRequest(format=export_format, job_ids=list(job_ids)))
         )
 
     def export(self, export_id: str) -> Flow[Export]:
@@ -193,7 +193,8 @@ def parsed(model: type[ModelT], response: httpx.Response) -> ModelT:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         raise Unexpected(
-            f"{response.request.url} did not answer with {model.__name__} ({wrong}). Is it a Tercet gateway of this version?"
+            f"{response.request.url} did not answer with {model.__name__} ({wrong}). "
+            "Is it a Tercet gateway of this version?"
         ) from error
 
 

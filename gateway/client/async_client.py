@@ -47,7 +47,7 @@ class AsyncClient:
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings` default to the environment's; `transport`, `pause` and `now` are for tests and proxies."""
+        """`settings`: the environment's unless given; `transport`, `pause`, `now`: for tests and proxies."""
         self.settings = settings or ClientSettings()
         self._http = httpx.AsyncClient(
             base_url=self.settings.url,
@@ -99,7 +99,7 @@ class AsyncClient:
     def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
         return self._iterate(self._api.watch(job_id, timeout))
 
-    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:  # noqa: ASYNC109 (as `Client`)
         async for job in self.watch(job_id, timeout=timeout):
             last = job
         return last
@@ -116,8 +116,10 @@ class AsyncClient:
     async def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
         return await self._run(self._api.overlay(image_id, job_id))
 
-    async def create_export(self, format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
-        return await self._run(self._api.create_export(format, job_ids))
+    async def create_export(
+        self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()
+    ) -> Export:
+        return await self._run(self._api.create_export(export_format, job_ids))
 
     async def export(self, export_id: str) -> Export:
         return await self._run(self._api.export(export_id))

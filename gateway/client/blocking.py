@@ -44,7 +44,7 @@ class Blocking:
                     continue
                 try:
                     course.done(self._perform(effect, streams))
-                except Exception as error:  # noqa: BLE001 (the flow decides)
+                except Exception as error:
                     course.failed(error)
         finally:
             course.close()

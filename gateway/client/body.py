@@ -1,4 +1,4 @@
-"""Request bodies that are streamed from disk: nothing but one chunk of one file is in memory, and one file is open."""
+"""Request bodies that are streamed from disk: one file is open at a time, and one chunk of it in memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class FileBody(Body):
 
 
 class MultipartBody(Body):
-    """multipart/form-data (RFC 7578): plain fields first, then the files, each opened only when its turn comes."""
+    """multipart/form-data (RFC 7578): plain fields, then the files, each opened when its turn comes."""
 
     def __init__(self, fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, Upload]]) -> None:
         boundary = secrets.token_hex(16)

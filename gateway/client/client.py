@@ -36,7 +36,7 @@ from gateway.schemas import (
 
 
 class Client:
-    """One gateway, as Python. Safe to share between threads. Every call raises subclasses of `ClientError`."""
+    """One gateway, as Python. Threads may share it. Every call raises subclasses of `ClientError`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Client:
         pause: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings` default to the environment's; `transport`, `pause` and `now` are for tests and proxies."""
+        """`settings`: the environment's unless given; `transport`, `pause`, `now`: for tests and proxies."""
         self.settings = settings or ClientSettings()
         self._http = httpx.Client(
             base_url=self.settings.url,
@@ -79,8 +79,8 @@ class Client:
     ) -> Job:
         """A job of a folder, files, zips, bytes (`Upload`) or addresses that the gateway fetches.
 
-        Files are streamed. The gateway has every image in its log when this returns. Safe to repeat with the same
-        `idempotency_key`; without one, each call makes one job, however often it is tried on the wire.
+        Files are streamed. The gateway has every image in its log when this returns. Safe to repeat with the
+        same `idempotency_key`; without one, each call makes one job, however often it is tried on the wire.
         """
         return self._run(self._api.submit(sources, options or JobOptions(), idempotency_key))
 
@@ -134,9 +134,9 @@ class Client:
         """A PNG of the picture with its masks."""
         return self._run(self._api.overlay(image_id, job_id))
 
-    def create_export(self, format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
+    def create_export(self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
         """Writes a dataset of these jobs (none: of all)."""
-        return self._run(self._api.create_export(format, job_ids))
+        return self._run(self._api.create_export(export_format, job_ids))
 
     def export(self, export_id: str) -> Export:
         """One export."""
@@ -147,7 +147,7 @@ class Client:
         return self._run(self._api.exports())
 
     def download(self, export: Export | str, to: Path | str) -> Path:
-        """Writes the export to a file, or into a folder; its path. The file is whole and right, or it is not there."""
+        """Writes the export to a file, or into a folder; its path. Whole and right, or not there at all."""
         return self._run(self._api.download(export, Path(to)))
 
     def export_content(self, export: Export) -> bytes:

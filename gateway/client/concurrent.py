@@ -52,7 +52,7 @@ class Concurrent:
                     continue
                 try:
                     course.done(await self._perform(effect, streams))
-                except Exception as error:  # noqa: BLE001 (the flow decides)
+                except Exception as error:
                     course.failed(error)
         finally:
             course.close()

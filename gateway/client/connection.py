@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
 
 import httpx
 
 from gateway.client.flow import Request
 from gateway.client.settings import ClientSettings
-
-HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
 
 
 def headers(settings: ClientSettings) -> dict[str, str]:
@@ -42,8 +39,14 @@ def built(
         json=request.json,
         timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, read=read),
     )
-    if request.body is not None:
-        prepared.stream = request.body
-        prepared.headers["Content-Type"] = request.body.media_type
-        prepared.headers["Content-Length"] = str(request.body.length)
-    return prepared
+    if request.body is None:
+        return prepared
+    prepared.headers["Content-Type"] = request.body.media_type
+    prepared.headers["Content-Length"] = str(request.body.length)
+    return httpx.Request(
+        request.method,
+        prepared.url,
+        headers=prepared.headers,
+        stream=request.body,
+        extensions=prepared.extensions,
+    )

@@ -23,7 +23,7 @@ def verified(content: bytes, sha256: str, size: int) -> bytes:
 
 
 def save(retrying: Retrying, request: Request, target: Path, sha256: str, size: int) -> Flow[Path]:
-    """Streams the answer to `target`, by way of a neighbour of it that is renamed at the end; the target's path.
+    """Streams the answer to a neighbour of `target` that is renamed at the end; the target's path.
 
     What was at `target` stays until then. Raises `CorruptDownload`, `ApiError`, `Unreachable`, `OSError`.
     """
@@ -35,7 +35,7 @@ def save(retrying: Retrying, request: Request, target: Path, sha256: str, size: 
             yield from compute(partial(growing.commit, sha256, size))
             return target
         except (httpx.TransportError, CorruptDownload, _Refused) as error:
-            # A connection that was cut looks like a short file, so that a wrong checksum is worth another try, too.
+            # A cut connection can look like a short file, so a wrong checksum is worth another try, too.
             asked: float | None = None
             if isinstance(error, _Refused):
                 if error.refusal.status not in RETRIED or attempt >= retrying.attempts:
@@ -89,8 +89,8 @@ class _Growing:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        os.chmod(self._path, 0o666 & ~_umask())
-        os.replace(self._path, self._target)
+        self._path.chmod(0o666 & ~_umask())
+        self._path.replace(self._target)
 
     def discard(self) -> None:
         """Removes what was not committed."""
@@ -107,5 +107,6 @@ def _umask() -> int:
 def _check(got: str, got_size: int, sha256: str, size: int, what: str) -> None:
     if (got, got_size) != (sha256, size):
         raise CorruptDownload(
-            f"{what} arrived wrong: {got_size} bytes with SHA-256 {got}; {size} bytes with {sha256} were promised"
+            f"{what} arrived wrong: {got_size} bytes with SHA-256 {got}; "
+            f"{size} bytes with {sha256} were promised"
         )

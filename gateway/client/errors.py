@@ -1,4 +1,4 @@
-"""What a call of the client can raise. Every message says what is wrong and, where one can tell, what to do."""
+"""What a call of the client can raise. Every message says what is wrong and, where known, what to do."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Unreachable(ClientError):
     def __init__(self, url: str, cause: Exception) -> None:
         reason = str(cause) or type(cause).__name__
         super().__init__(
-            f"no gateway answers at {url} ({reason}). Start one with `make run` (one process) or `make up` (the stack), "
-            "or set TERCET_URL to where it is."
+            f"no gateway answers at {url} ({reason}). Start one with `make run` (one process) or `make up` "
+            "(the stack), or set TERCET_URL to where it is."
         )
         self.url = url
 
@@ -42,7 +42,7 @@ class CorruptDownload(ClientError):
 
 
 class Unexpected(ClientError):
-    """The answer is none that a gateway of this version gives: an old gateway, or something else at that URL."""
+    """No gateway of this version answers so: an older one, or something else at that URL."""
 
 
 class WaitExpired(ClientError):
@@ -142,7 +142,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """The exception for an answer of `status` >= 400, whatever its body: problem+json, other JSON, text or nothing."""
+    """The exception for an answer of `status` >= 400, whatever its body: a problem, text or nothing."""
     kind = _BY_STATUS.get(status, InvalidRequest if status < 500 else ServerFailure)
     return kind(_problem(status, headers, body), retry_after(headers) if status in RETRIED else None)
 

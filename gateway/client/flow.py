@@ -1,8 +1,8 @@
 """A call of the API as a flow: a generator that says what to do and is told what came of it.
 
-Flows hold all that the client knows: requests, retries, reconnects, checks. They do no network I/O and do not wait
-themselves, so one flow serves the synchronous and the asynchronous client; those only perform its effects (`blocking`,
-`concurrent`). A flow writes `response = yield from send(request)` as if it were a plain call.
+Flows hold all that the client knows: requests, retries, reconnects, checks. They do no network I/O and do not
+wait themselves, so one flow serves the synchronous and the asynchronous client; those perform its effects
+(`blocking`, `concurrent`). A flow writes `response = yield from send(request)` as if it were a plain call.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Compute:
-    """Call it: file or processor work that must not block an event loop. Its exceptions come back to the flow."""
+    """Call it: work that must not block an event loop. Its exceptions come back to the flow."""
 
     work: Callable[[], Any]
 

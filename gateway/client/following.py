@@ -1,4 +1,4 @@
-"""Following a job: server-sent events, again after every cut, and plain looks at it where events cannot be had."""
+"""Following a job: server-sent events, again after every cut, or plain looks where there are no events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.client.sse import EventParser
 from gateway.schemas import FINAL_STATUSES, Job
 
 BARREN_STREAMS = 3
-"""Streams in a row that ended without an event, before the client looks instead of listening (a buffering proxy)."""
+"""So many streams in a row without an event, and the client looks instead (a proxy that buffers)."""
 
 
 class _NoEvents(Exception):
@@ -110,7 +110,7 @@ class Following:
                 yield Pause(sight.left(min(pause, self._settings.longest_pause)))
 
     def _accept(self, response: httpx.Response) -> Flow[None]:
-        """Any answer but an event stream sends the caller to plain looks, which tell what is wrong if something is."""
+        """Any answer but an event stream leads to plain looks, which tell what is wrong if something is."""
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if response.status_code != 200 or kind != "text/event-stream":
             yield Close(response)

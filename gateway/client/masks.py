@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def mask_array(mask: Mask) -> NDArray[np.bool_]:
-    """Bool [height, width] of the upright image. Raises `services.core.errors.InvalidInput` for malformed RLE."""
-    from services.core.masks import (
-        decode,  # NumPy and pycocotools only where somebody wants arrays
-    )
+    """Bool [height, width] of the upright image. Raises `services.core.errors.InvalidInput`."""
+    # NumPy and pycocotools are loaded only where somebody wants arrays.
+    from services.core.masks import decode
 
     height, width = mask.rle.size
     return decode(mask.rle.counts.encode("ascii"), height, width)

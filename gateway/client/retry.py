@@ -13,7 +13,7 @@ from gateway.client.errors import RETRIED, Unreachable, error_of
 from gateway.client.flow import Flow, Pause, Request, send
 
 ATTEMPTS_UNMET = 2
-"""Tries to connect to a gateway that has never answered this client: a wrong URL should not take long to be told."""
+"""Tries to connect where no gateway has ever answered: a wrong URL should be told quickly."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Retrying:
         return min(max(grown * (0.5 + self.jitter() / 2), asked or 0.0), self.longest_pause)
 
     def call(self, request: Request) -> Flow[httpx.Response]:
-        """An answer below 400. Raises `ApiError` for others and `Unreachable`, both after as many tries as are safe."""
+        """An answer below 400. Raises `ApiError` and `Unreachable`, after as many tries as are safe."""
         for attempt in itertools.count(1):
             try:
                 response = yield from send(request)
@@ -47,7 +47,7 @@ class Retrying:
             if response.status_code < 400:
                 return response
             refusal = error_of(response.status_code, response.headers, response.content)
-            # A 503 may come from a part behind the gateway after some work was done; a 429 is always a refusal.
+            # A 503 may come from behind the gateway, after some work was done; a 429 is always a refusal.
             safe = response.status_code == 429 or request.repeatable
             if response.status_code not in RETRIED or not safe or attempt >= self.attempts:
                 raise refusal

@@ -1,4 +1,4 @@
-"""Where the gateway is, with which key to speak to it, and how patiently; from the environment or given in code."""
+"""Where the gateway is, with which key to speak to it, and how patiently: environment or code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 class ClientSettings(BaseSettings):
-    """Settings of `Client` and `AsyncClient`: TERCET_URL, TERCET_API_KEY, TERCET_KEY_FILE, and TERCET_CLIENT_<NAME>."""
+    """Read from TERCET_URL, TERCET_API_KEY, TERCET_KEY_FILE and, for the others, TERCET_CLIENT_<NAME>."""
 
     model_config = SettingsConfigDict(
         env_prefix="TERCET_CLIENT_", frozen=True, extra="ignore", populate_by_name=True
@@ -28,8 +28,8 @@ class ClientSettings(BaseSettings):
     key_file: Path = Field(
         default=Path(".tercet/api-key"),
         validation_alias="TERCET_KEY_FILE",
-        description="file that holds the key of a local gateway; a relative path is looked for in the working directory "
-        "and in each folder above it",
+        description="file that holds the key of a local gateway; a relative path is looked for in the "
+        "working directory and in each folder above it",
     )
     connect_timeout: float = Field(default=5.0, gt=0, description="seconds to wait for a connection")
     read_timeout: float = Field(
@@ -63,7 +63,7 @@ class ClientSettings(BaseSettings):
 
 
 def find_key_file(key_file: Path, start: Path | None = None) -> Path | None:
-    """The key file itself where its path is absolute, else the nearest one of that path at or above `start`."""
+    """The file of an absolute path; else the nearest one of that path in `start` or a folder above."""
     if key_file.is_absolute():
         return key_file if key_file.is_file() else None
     folder = (start or Path.cwd()).resolve()

@@ -33,9 +33,9 @@ class Sources:
 def gather(sources: Source | Iterable[Source]) -> Sources:
     """Resolves what a caller names.
 
-    A folder stands for every image below it, in order of path, hidden ones left out, named by its path below the
-    folder; `http(s)://` for a URL, any other `scheme://` for an object-store URI; everything else for a file. Raises
-    `NothingToSubmit` and `UnreadableSource`.
+    A folder stands for every image below it, in order of path, hidden ones left out, named by its path below
+    the folder; `http(s)://` for a URL, any other `scheme://` for an object-store URI; all else for a file.
+    Raises `NothingToSubmit` and `UnreadableSource`.
     """
     given: Sequence[Source] = (
         [sources] if isinstance(sources, str | Path | Upload | ImageSource) else list(sources)

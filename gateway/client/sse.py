@@ -24,6 +24,8 @@ class EventParser:
         self.retry: float | None = None
         """Seconds to wait before a reconnect, where the server said so."""
         self.last_id = ""
+        """Id of the last complete event, for Last-Event-ID; whoever goes on with a cut stream sets it."""
+        self._id: str | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._pending = ""
         self._data: list[str] = []
@@ -58,12 +60,14 @@ class EventParser:
             case "event":
                 self._event = value
             case "id" if "\0" not in value:
-                self.last_id = value
+                self._id = value
             case "retry" if value.isascii() and value.isdigit():
                 self.retry = int(value) / 1000
 
     def _dispatch(self) -> Event | None:
         data, event = "\n".join(self._data), self._event or "message"
         had_data = bool(self._data)
+        if self._id is not None:  # an id counts only once its event is complete
+            self.last_id = self._id
         self._data, self._event = [], ""
         return Event(data, event, self.last_id) if had_data else None

@@ -1,0 +1,373 @@
+"""What both clients do on the wire: tries, errors, pages, uploads, downloads."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import hashlib
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.client import (
+    ApiError,
+    Conflict,
+    CorruptDownload,
+    Forbidden,
+    InvalidRequest,
+    JobOptions,
+    NotFound,
+    NothingToSubmit,
+    Overloaded,
+    ServerFailure,
+    TooLarge,
+    Unauthenticated,
+    Unexpected,
+    Unreachable,
+    UnreadableSource,
+    UnsupportedMedia,
+    Upload,
+)
+from gateway.client.settings import ClientSettings, find_key_file
+from tests.support.clients import Caller, Kind, Script, job_body, problem
+
+CUT = httpx.ReadError("connection reset")
+
+
+def job_answer() -> httpx.Response:
+    return httpx.Response(200, json=job_body())
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
+
+
+# --- tries
+
+
+def test_retry_after_is_obeyed(kind: Kind) -> None:
+    busy = problem(429, "overloaded", "too many requests", headers={"Retry-After": "7"})
+    caller = Caller(kind, Script(busy, job_answer()))
+    assert caller("job", "job_1").id == "job_1"
+    assert caller.time.pauses == [7.0]
+
+
+def test_backoff_grows_and_ends(kind: Kind) -> None:
+    caller = Caller(
+        kind, lambda _: problem(503, "unavailable", "the dataset service does not answer"), attempts=4
+    )
+    with pytest.raises(Overloaded, match="the dataset service does not answer"):
+        caller("job", "job_1")
+    assert len(caller.requests) == 4
+    first, second, third = caller.time.pauses
+    assert 0.25 <= first <= 0.5 <= second <= 1.0 <= third <= 2.0
+
+
+def test_no_pause_is_longer_than_set(kind: Kind) -> None:
+    busy = problem(429, "overloaded", "too many", headers={"Retry-After": "3600"})
+    caller = Caller(kind, Script(busy, job_answer()), longest_pause=20)
+    caller("job", "job_1")
+    assert caller.time.pauses == [20.0]
+
+
+def test_cut_connection_is_tried_again(kind: Kind) -> None:
+    caller = Caller(kind, Script(CUT, CUT, job_answer()))
+    assert caller("job", "job_1").id == "job_1"
+
+
+def test_nobody_there_is_told_quickly(kind: Kind) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    caller = Caller(kind, refuse)
+    with pytest.raises(Unreachable, match=r"http://gateway\.test.*make run"):
+        caller("job", "job_1")
+    assert len(caller.requests) == 2
+
+
+def test_unrepeatable_requests_are_not_repeated_after_a_cut(kind: Kind) -> None:
+    caller = Caller(kind, lambda _: (_ for _ in ()).throw(CUT))
+    with pytest.raises(Unreachable):
+        caller("replay", topic="images.proposed")
+    assert len(caller.requests) == 1
+
+
+def test_unrepeatable_requests_are_repeated_after_a_plain_refusal(kind: Kind) -> None:
+    busy = problem(429, "overloaded", "too many", headers={"Retry-After": "0"})
+    caller = Caller(kind, Script(busy, httpx.Response(200, json={"replayed": 3})))
+    assert caller("replay", topic="images.proposed") == 3
+
+
+def test_submission_keeps_its_key_through_all_tries(kind: Kind) -> None:
+    caller = Caller(
+        kind, Script(CUT, problem(503, "unavailable", "busy"), httpx.Response(202, json=job_body()))
+    )
+    caller("submit", Upload("a.png", b"picture", 7))
+    keys = {request.headers["idempotency-key"] for request in caller.requests}
+    assert len(caller.requests) == 3
+    assert len(keys) == 1
+    again = Caller(kind, Script(httpx.Response(202, json=job_body())))
+    again("submit", Upload("a.png", b"picture", 7))
+    assert again.requests[0].headers["idempotency-key"] not in keys
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidRequest),
+        (401, Unauthenticated),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (413, TooLarge),
+        (415, UnsupportedMedia),
+        (418, InvalidRequest),
+        (422, InvalidRequest),
+        (429, Overloaded),
+        (500, ServerFailure),
+        (502, ServerFailure),
+        (503, Overloaded),
+    ],
+)
+def test_each_problem_has_its_exception(status: int, error: type[ApiError]) -> None:
+    caller = Caller("sync", lambda _: problem(status, "some_code", "what is wrong"))
+    with pytest.raises(error) as raised:
+        caller("job", "job_1")
+    assert type(raised.value) is error
+    told = raised.value
+    assert (told.status, told.code, told.detail, told.request_id) == (
+        status,
+        "some_code",
+        "what is wrong",
+        "req-7",
+    )
+    assert "what is wrong" in str(told)
+    assert "req-7" in str(told)
+
+
+def test_wrong_fields_and_refused_images_are_named() -> None:
+    answer = problem(
+        422,
+        "invalid",
+        "the request is malformed",
+        errors=[{"field": "thresholds.accept_above", "detail": "must be at most 1"}],
+        refused=[{"name": "a.jpg", "code": "truncated", "reason": "the file ends too early"}],
+    )
+    with pytest.raises(InvalidRequest) as raised:
+        Caller("sync", lambda _: answer)("job", "job_1")
+    assert "thresholds.accept_above: must be at most 1" in str(raised.value)
+    assert "a.jpg: the file ends too early" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html><body>Bad gateway</body></html>", b"upstream is gone", b"[1]", b"{}"]
+)
+def test_errors_of_other_servers_are_told_too(body: bytes) -> None:
+    with pytest.raises(ServerFailure, match="HTTP 502") as raised:
+        Caller("sync", lambda _: httpx.Response(502, content=body))("job", "job_1")
+    assert "<html>" not in str(raised.value)
+
+
+def test_an_answer_that_is_no_gateways(kind: Kind) -> None:
+    with pytest.raises(Unexpected, match="Is it a Tercet gateway"):
+        Caller(kind, lambda _: httpx.Response(200, text="hello"))("job", "job_1")
+
+
+# --- requests
+
+
+def test_key_goes_as_bearer_token(kind: Kind) -> None:
+    caller = Caller(kind, Script(job_answer()))
+    caller("job", "job_1")
+    assert caller.requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_ids_cannot_reach_other_paths(kind: Kind) -> None:
+    caller = Caller(kind, Script(job_answer()))
+    caller("job", "../keys?x=1")
+    assert caller.requests[0].url.raw_path == b"/v1/jobs/..%2Fkeys%3Fx%3D1"
+
+
+def test_pages_are_followed_to_the_end(kind: Kind) -> None:
+    tokens: list[str | None] = []
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        token = request.url.params.get("page_token")
+        tokens.append(token)
+        number = int(token or 0)
+        items = [
+            {"image_id": f"{number}{i}", "name": "x", "state": "complete", "failure": None} for i in range(2)
+        ]
+        return httpx.Response(
+            200, json={"items": items, "next_page_token": str(number + 1) if number < 2 else None}
+        )
+
+    caller = Caller(kind, pages)
+    images = caller("job_images", "job_1", state="complete", page_size=2)
+    assert [image.image_id for image in images] == ["00", "01", "10", "11", "20", "21"]
+    assert tokens == [None, "1", "2"]
+    assert all(dict(r.url.params)["state"] == "complete" for r in caller.requests)
+
+
+def test_pages_are_fetched_as_they_are_needed() -> None:
+    caller = Caller(
+        "sync", lambda _: httpx.Response(200, json={"items": [job_body()], "next_page_token": "more"})
+    )
+    from gateway.client import Client
+
+    with Client(
+        ClientSettings(url="http://gateway.test"), transport=httpx.MockTransport(caller._answer)
+    ) as client:
+        next(iter(client.jobs()))
+    assert len(caller.requests) == 1
+
+
+# --- uploads
+
+
+def parts_of(request: httpx.Request) -> list[tuple[str, str | None, bytes]]:
+    """(field, file name, content) of a multipart request, by the standard library's parser."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + request.content, policy=email.policy.HTTP)
+    found = []
+    for part in message.iter_parts():
+        name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        assert isinstance(name, str)
+        assert isinstance(content, bytes)
+        found.append((name, part.get_filename(), content))
+    return found
+
+
+def test_folder_is_streamed_as_multipart(kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    contents = {"b.PNG": b"\x89PNG\r\n\r\n--", "sub/a.jpg": b"x" * 700_000, "sub/notes.txt": b"no image"}
+    for name, content in {**contents, ".hidden/c.png": b"c", ".d.png": b"d"}.items():
+        (tmp_path / name).write_bytes(content)
+    caller = Caller(kind, Script(httpx.Response(202, json=job_body())))
+    caller("submit", tmp_path, JobOptions(stage="semi_automatic", phrases=["yellow school bus"]))
+    request = caller.requests[0]
+    assert int(request.headers["content-length"]) == len(request.content)
+    (field, _, job), *files = parts_of(request)
+    assert field == "job"
+    assert json.loads(job) == {"stage": "semi_automatic", "phrases": ["yellow school bus"]}
+    assert [(f, n, c) for f, n, c in files] == [
+        ("images", "b.PNG", contents["b.PNG"]),
+        ("images", "sub/a.jpg", contents["sub/a.jpg"]),
+    ]
+
+
+def test_addresses_go_as_json(kind: Kind) -> None:
+    caller = Caller(kind, Script(httpx.Response(202, json=job_body())))
+    caller("submit", ["https://example.org/1.jpg", "s3://pictures/2.png"], JobOptions(hard_negatives=3))
+    assert json.loads(caller.requests[0].content) == {
+        "hard_negatives": 3,
+        "images": [{"url": "https://example.org/1.jpg"}, {"uri": "s3://pictures/2.png"}],
+    }
+
+
+def test_names_with_quotes_and_line_ends_stay_in_their_header(kind: Kind) -> None:
+    caller = Caller(kind, Script(httpx.Response(202, json=job_body())))
+    caller("submit", Upload('a"\r\nX-Evil: 1.png', b"picture", 7))
+    _, (_, name, content) = parts_of(caller.requests[0])
+    assert (name, content) == ("a%22%0D%0AX-Evil: 1.png", b"picture")
+
+
+def test_what_cannot_be_submitted_is_told_before_anything_is_sent(kind: Kind, tmp_path: Path) -> None:
+    caller = Caller(kind, Script())
+    (tmp_path / "readme.txt").write_text("none")
+    with pytest.raises(NothingToSubmit, match="holds no image"):
+        caller("submit", tmp_path)
+    with pytest.raises(UnreadableSource, match="there is no"):
+        caller("submit", tmp_path / "absent.png")
+    with pytest.raises(NothingToSubmit, match="two jobs"):
+        caller("submit", [tmp_path / "readme.txt", "https://example.org/1.jpg"])
+    assert caller.requests == []
+
+
+def test_a_file_that_changed_is_not_sent_wrongly(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"1234")
+    upload = Upload.of(path)
+    path.write_bytes(b"12")
+    with pytest.raises(UnreadableSource, match="changed while"):
+        Caller(kind, Script(httpx.Response(202, json=job_body())))("submit", upload)
+
+
+# --- downloads
+
+DATASET = b'{"images": []}'
+
+
+def export_body(content: bytes = DATASET) -> dict[str, object]:
+    return {
+        "id": "exp_1",
+        "format": "saco",
+        "job_ids": ["job_1"],
+        "images": 0,
+        "pairs": 0,
+        "masks": 0,
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "created_at": "2026-01-02T03:04:05Z",
+    }
+
+
+def test_download_into_a_folder(kind: Kind, tmp_path: Path) -> None:
+    caller = Caller(
+        kind, Script(httpx.Response(200, json=export_body()), httpx.Response(200, content=DATASET))
+    )
+    path = caller("download", "exp_1", tmp_path)
+    assert path == tmp_path / "exp_1.saco.json"
+    assert path.read_bytes() == DATASET
+    assert [p.name for p in tmp_path.iterdir()] == ["exp_1.saco.json"]
+
+
+def test_a_damaged_download_is_tried_again(kind: Kind, tmp_path: Path) -> None:
+    contents = [httpx.Response(200, content=content) for content in (DATASET[:-1], DATASET)]
+    script = Script(httpx.Response(200, json=export_body()), *contents)
+    assert Caller(kind, script)("download", "exp_1", tmp_path / "x.json").read_bytes() == DATASET
+
+
+def test_a_wrong_download_leaves_what_was_there(kind: Kind, tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    target.write_bytes(b"before")
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        content = request.url.path.endswith("/content")
+        return httpx.Response(200, content=b"other") if content else httpx.Response(200, json=export_body())
+
+    with pytest.raises(CorruptDownload, match="were promised"):
+        Caller(kind, gateway)("download", "exp_1", target)
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_refused_download_is_an_api_error(kind: Kind, tmp_path: Path) -> None:
+    script = Script(httpx.Response(200, json=export_body()), problem(404, "not_found", "no export exp_1"))
+    with pytest.raises(NotFound, match="no export exp_1"):
+        Caller(kind, script)("download", "exp_1", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- settings
+
+
+def test_key_file_is_found_upwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TERCET_API_KEY", raising=False)
+    (tmp_path / ".tercet").mkdir()
+    (tmp_path / ".tercet/api-key").write_text("from-file\n")
+    below = tmp_path / "a/b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert ClientSettings().key() == "from-file"
+    monkeypatch.setenv("TERCET_API_KEY", "from-environment")
+    assert ClientSettings().key() == "from-environment"
+    assert find_key_file(Path(".tercet/none")) is None
