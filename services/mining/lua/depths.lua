@@ -1,0 +1,3 @@
+-- ARGV: now, scope. Answers the counts' field, value, ...
+expire(ARGV[1])
+return redis.call('HGETALL', P .. 'counts:' .. ARGV[2])

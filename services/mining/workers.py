@@ -1,0 +1,106 @@
+"""The Kafka doors: records in, messages out. What they mean is in `handlers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Proto
+
+from services.kit.bus.outcomes import Done, Handler, Outcome, Poison
+from services.kit.bus.ports import Bus, Message, Record
+from services.kit.bus.topics import (
+    ANNOTATIONS_ACCEPTED,
+    IMAGES_VERIFIED,
+    JOBS_EVENTS,
+    REVIEW_COMPLETED,
+    REVIEW_REQUESTED,
+)
+from services.kit.bus.worker import Worker
+from services.kit.clock import Clock
+from services.mining.handlers import Routing
+from services.mining.view import TaskView
+from tercet.v1 import records_pb2
+
+log = structlog.get_logger(__name__)
+
+ROUTER_GROUP = "mining"
+VIEW_GROUP = "mining-view"
+VIEW_TOPICS = (JOBS_EVENTS, REVIEW_REQUESTED, REVIEW_COMPLETED, ANNOTATIONS_ACCEPTED)
+"""In the order in which a rebuild reads them."""
+_OWNED = (REVIEW_REQUESTED, REVIEW_COMPLETED)
+"""What only this group works: a record of the others that cannot be read is a dead letter of someone else."""
+
+P = TypeVar("P", bound=Proto)
+
+
+def router(bus: Bus, routing: Routing, clock: Clock, skip: Callable[[Record], bool]) -> Worker:
+    """images.verified -> review.requested, annotations.accepted; cancelled jobs are skipped."""
+    return Worker(
+        bus=bus,
+        group=ROUTER_GROUP,
+        topics=(IMAGES_VERIFIED,),
+        handler=_one_by_one(lambda record: _route(routing, record)),
+        clock=clock,
+        skip=skip,
+    )
+
+
+def viewer(bus: Bus, routing: Routing, clock: Clock) -> Worker:
+    """The log -> the view; review.completed -> annotations.accepted, review.requested."""
+    return Worker(
+        bus=bus,
+        group=VIEW_GROUP,
+        topics=VIEW_TOPICS,
+        handler=_one_by_one(lambda record: apply(routing, record)),
+        clock=clock,
+    )
+
+
+def rebuild(bus: Bus, routing: Routing, view: TaskView) -> None:
+    """The view again, from the log. What follows from decisions is in the log already, or its worker writes it."""
+    view.clear()
+    for record in bus.read(VIEW_TOPICS):
+        try:
+            apply(routing, record)
+        except DecodeError:
+            log.warning("unreadable record passed over", topic=record.topic, offset=record.offset)
+
+
+def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
+    """One record into the view; what follows from it. The same record again changes nothing and answers the same."""
+    if record.topic == JOBS_EVENTS:
+        routing.cancelled(_parse(records_pb2.JobEvent, record))
+        return ()
+    if record.topic == REVIEW_REQUESTED:
+        routing.requested(_parse(records_pb2.ReviewRequested, record))
+        return ()
+    if record.topic == ANNOTATIONS_ACCEPTED:
+        routing.accepted(_parse(records_pb2.AnnotationsAccepted, record))
+        return ()
+    completed = _parse(records_pb2.ReviewCompleted, record)
+    return routing.completed(completed, f"{record.partition}/{record.offset}", record.timestamp_ms)
+
+
+def _route(routing: Routing, record: Record) -> tuple[Message, ...]:
+    return routing.route(_parse(records_pb2.ImageVerified, record), record.timestamp_ms)
+
+
+def _parse(schema: type[P], record: Record) -> P:
+    return schema.FromString(record.value)
+
+
+def _one_by_one(work: Callable[[Record], tuple[Message, ...]]) -> Handler:
+    def handle(records: Sequence[Record]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for record in records:
+            try:
+                outcomes.append(Done(work(record)))
+            except DecodeError as error:
+                owned = record.topic in (IMAGES_VERIFIED, *_OWNED)
+                outcomes.append(Poison("InvalidInput", f"not a record of {record.topic}: {error}") if owned else Done())
+        return outcomes
+
+    return handle
