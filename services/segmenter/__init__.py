@@ -1,0 +1,1 @@
+"""Turns phrases, clicks and boxes into instance masks."""

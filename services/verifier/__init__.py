@@ -1,0 +1,1 @@
+"""Judges masks, pairs and negatives, and scores them."""
