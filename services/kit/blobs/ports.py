@@ -1,4 +1,4 @@
-"""What a blob store is. Adapters: `services.kit.blobs.fsspec` over any fsspec URL; embedded: the same over a folder."""
+"""What a blob store is. Adapter: `services.kit.blobs.store` over any fsspec URL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Blobs(Protocol):
         """Store atomically (a reader sees the old or the new content, never a part) and durably; replaces."""
 
     def get(self, key: str) -> bytes:
-        """The content. Raises `NotFound` for an unknown key and `Unavailable` when the store does not answer."""
+        """The content. Raises `NotFound` for an unknown key, `Unavailable` when the store does not answer."""
 
     def fetch(self, ref: records_pb2.BlobRef) -> bytes:
-        """The content of a claim check, its SHA-256 verified. Raises `Internal` when the content is another."""
+        """The content of a claim check, its SHA-256 verified. Raises `Internal` when it is another."""
 
     def exists(self, key: str) -> bool:
         """Whether the key is known."""
