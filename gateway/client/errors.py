@@ -127,7 +127,11 @@ class ServerFailure(ApiError):
     """Any other 5xx: the gateway, or a part behind it, failed."""
 
 
-RETRIED = frozenset({429, 503})
+RETRIED = frozenset({429, 502, 503, 504})
+"""What may be different the next time."""
+
+IN_FLIGHT = "idempotency_key_in_flight"
+"""Code of the 409 for a repeat whose first request the gateway is still working on."""
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     401: Unauthenticated,
@@ -144,7 +148,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """The exception for an answer of `status` >= 400, whatever its body: a problem, text or nothing."""
     kind = _BY_STATUS.get(status, InvalidRequest if status < 500 else ServerFailure)
-    return kind(_problem(status, headers, body), retry_after(headers) if status in RETRIED else None)
+    return kind(_problem(status, headers, body), retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -177,6 +181,7 @@ def _sentence(problem: Problem, retry: float | None, advice: str) -> str:
     said = problem.detail or problem.title or "the gateway said no more"
     wrong = [f"{error.field}: {error.detail}" for error in problem.errors]
     wrong += [f"{image.name}: {image.reason}" for image in problem.refused[:SHOWN_REFUSALS]]
+    wrong = [line for line in wrong if line not in said]  # the detail may tell the first one itself
     if len(problem.refused) > SHOWN_REFUSALS:
         wrong.append(f"and {len(problem.refused) - SHOWN_REFUSALS} more")
     if wrong:

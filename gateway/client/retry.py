@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from gateway.client.errors import RETRIED, Unreachable, error_of
+from gateway.client.errors import IN_FLIGHT, RETRIED, Unreachable, error_of
 from gateway.client.flow import Flow, Pause, Request, send
 
 ATTEMPTS_UNMET = 2
 """Tries to connect where no gateway has ever answered: a wrong URL should be told quickly."""
+
+PATIENCE_IN_FLIGHT = 300.0
+"""Seconds to wait for the gateway to finish the first try of the same submission."""
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Retrying:
 
     def call(self, request: Request) -> Flow[httpx.Response]:
         """An answer below 400. Raises `ApiError` and `Unreachable`, after as many tries as are safe."""
+        waited = 0.0
         for attempt in itertools.count(1):
             try:
                 response = yield from send(request)
@@ -47,11 +51,17 @@ class Retrying:
             if response.status_code < 400:
                 return response
             refusal = error_of(response.status_code, response.headers, response.content)
-            # A 503 may come from behind the gateway, after some work was done; a 429 is always a refusal.
-            safe = response.status_code == 429 or request.repeatable
-            if response.status_code not in RETRIED or not safe or attempt >= self.attempts:
+            pause = self.pause(attempt, refusal.retry_after)
+            if refusal.code == IN_FLIGHT:  # our own first try, cut off on the way back: its answer will come
+                again = waited < PATIENCE_IN_FLIGHT
+            else:
+                # A 5xx may come from behind the gateway, after some work was done; a 429 is always a refusal.
+                safe = refusal.status == 429 or request.repeatable
+                again = refusal.status in RETRIED and safe and attempt < self.attempts
+            if not again:
                 raise refusal
-            yield Pause(self.pause(attempt, refusal.retry_after))
+            waited += pause
+            yield Pause(pause)
         raise AssertionError("itertools.count ended")
 
     def _again(self, request: Request, attempt: int, error: httpx.TransportError) -> bool:

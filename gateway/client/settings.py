@@ -14,7 +14,7 @@ class ClientSettings(BaseSettings):
     """Read from TERCET_URL, TERCET_API_KEY, TERCET_KEY_FILE and, for the others, TERCET_CLIENT_<NAME>."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TERCET_CLIENT_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="TERCET_CLIENT_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
     )
 
     url: str = Field(

@@ -115,6 +115,23 @@ def test_submission_keeps_its_key_through_all_tries(kind: Kind) -> None:
     assert again.requests[0].headers["idempotency-key"] not in keys
 
 
+def test_a_repeat_waits_for_its_own_first_try(kind: Kind) -> None:
+    def in_flight() -> httpx.Response:
+        headers = {"Retry-After": "2"}
+        return problem(409, "idempotency_key_in_flight", "the first is not answered yet", headers=headers)
+
+    waits = [in_flight() for _ in range(8)]
+    caller = Caller(kind, Script(CUT, *waits, httpx.Response(202, json=job_body())), attempts=3)
+    assert caller("submit", Upload("a.png", b"picture", 7)).id == "job_1"
+    assert len(caller.requests) == 10
+
+
+def test_any_other_conflict_is_final(kind: Kind) -> None:
+    caller = Caller(kind, Script(problem(409, "conflict", "the job has ended")))
+    with pytest.raises(Conflict, match="the job has ended"):
+        caller("cancel", "job_1")
+
+
 # --- errors
 
 
