@@ -1,0 +1,7 @@
+"""`python -m gateway.cli` is `tercet`."""
+
+from __future__ import annotations
+
+from gateway.cli import main
+
+main()
