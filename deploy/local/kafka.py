@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import uuid
@@ -73,17 +72,10 @@ def prepare(spec: StackSpec) -> None:
             continue
         command = java(
             "kafka.tools.StorageTool",
-            *("format", "--cluster-id", _cluster_id(spec), "--config", str(_properties_path(spec, node))),
+            *("format", "--cluster-id", cluster_id(spec), "--config", str(_properties_path(spec, node))),
             heap="128m",
         )
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_java_environment(),
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(
                 f"Kafka could not format {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
@@ -142,10 +134,6 @@ def _properties_path(spec: StackSpec, node: int) -> Path:
     return spec.state / f"kafka-{node}" / "server.properties"
 
 
-def _cluster_id(spec: StackSpec) -> str:
+def cluster_id(spec: StackSpec) -> str:
     """Kafka's own form of a UUID (22 characters of URL-safe base64), the same for every node of a stack."""
     return urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, spec.state.as_uri()).bytes).decode().rstrip("=")
-
-
-def _java_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in ("KAFKA_OPTS", "JAVA_TOOL_OPTIONS")}

@@ -19,7 +19,7 @@ from pathlib import Path
 from deploy.local import kafka, triton
 from deploy.local.ports import Ports, is_free
 from deploy.local.processes import marked_processes
-from deploy.local.spec import INFRASTRUCTURE, PARTS, StackSpec
+from deploy.local.spec import INFRASTRUCTURE, PARTS, STACK_MARK, StackSpec
 from deploy.local.stack import Process, processes
 from deploy.local.supervision import ProcessState, Supervisor, configuration
 from deploy.local.topics import create_topics
@@ -205,6 +205,7 @@ class LocalStack:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, STACK_MARK: self.spec.identity},
                 # A session of its own: Ctrl-C in the terminal must not reach the stack behind our back.
                 start_new_session=True,
                 preexec_fn=_end_with_parent if owned else None,
@@ -271,7 +272,12 @@ class LocalStack:
             raise StackError("the stack is not running: make up")
 
     def _require_free_ports(self, described: Sequence[Process]) -> None:
-        taken = [f"{process.port} ({process.name})" for process in described if not is_free(process.port)]
+        taken = [
+            f"{port} ({process.name})"
+            for process in described
+            for port in (process.port, *process.further_ports)
+            if not is_free(port)
+        ]
         if taken:
             raise StackError(
                 f"something else listens at port {', '.join(taken)}: stop it, or choose other ports "
@@ -279,16 +285,15 @@ class LocalStack:
             )
 
     def _wait_for_the_end(self, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            if self._owned is not None:
-                self._owned.poll()
-            if not self._supervisor.running() and not marked_processes(self.spec):
-                return
-            if not self._supervisor.running():
-                # The supervisor waits for its children: what still runs is not going to stop by itself.
+        """Until the supervisor and all of its children are gone; what is left at the deadline is killed."""
+        while marked_processes(self.spec):
+            # The supervisor waits for its children: what outlives it is not going to stop by itself.
+            if time.monotonic() > deadline or not self._supervisor.running():
+                self._kill_strays()
                 break
             time.sleep(_POLL_SECONDS)
-        self._kill_strays()
+        if self._owned is not None:
+            self._owned.wait(timeout=10)
 
     def _kill_strays(self) -> None:
         """Kill what this stack's processes left behind, for instance after a kill -9 of their supervisor."""

@@ -74,7 +74,7 @@ def environment() -> None:
 
 
 def stack() -> None:
-    """Make sure that the programs which the real stack needs are there; on Debian install those that are not."""
+    """Make sure of the programs that the real stack needs; on Debian install those that are missing."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise SetupError(
             "the real stack needs Linux on x86-64, for Triton's wheel; `make demo` runs anywhere"

@@ -21,8 +21,10 @@ class Process:
     part: str
     command: tuple[str, ...]
     port: int
+    """Where its users reach it."""
     probe: Probe
     environment: Mapping[str, str] = field(default_factory=dict)
+    further_ports: tuple[int, ...] = ()
     directory: Path = REPOSITORY
     stop_seconds: int = 30
     """Longer than the process's own grace period: after it, SIGKILL."""
@@ -53,7 +55,7 @@ def _kafka(spec: StackSpec, node: int) -> Process:
         command=kafka.broker_command(spec, node),
         port=port,
         probe=KafkaAnswers(f"127.0.0.1:{port}"),
-        environment={"KAFKA_OPTS": "", "JAVA_TOOL_OPTIONS": ""},
+        further_ports=(spec.ports.kafka_controller + 2 * node,),
     )
 
 
@@ -90,11 +92,13 @@ def _triton(spec: StackSpec) -> Process:
         port=spec.ports.triton_grpc,
         probe=TritonModelsReady(spec.ports.triton_http, spec.models),
         environment=triton.environment(),
+        further_ports=(spec.ports.triton_http, spec.ports.triton_metrics),
     )
 
 
 def _service(spec: StackSpec, service: str, replica: int) -> Process:
     port = spec.ports.service_grpc(service, replica)
+    metrics_port = spec.ports.service_metrics(service, replica)
     return Process(
         name=f"{service}-{replica}",
         part=service,
@@ -104,8 +108,9 @@ def _service(spec: StackSpec, service: str, replica: int) -> Process:
         environment={
             **_python_environment(spec),
             "TERCET_GRPC_PORT": str(port),
-            "TERCET_METRICS_PORT": str(spec.ports.service_metrics(service, replica)),
+            "TERCET_METRICS_PORT": str(metrics_port),
         },
+        further_ports=(metrics_port,),
     )
 
 

@@ -34,7 +34,7 @@ def configuration(spec: StackSpec, described: Iterable[Process]) -> str:
     """supervisord.conf. Nothing starts by itself: `up` starts each process once what it needs is ready."""
     config = configparser.RawConfigParser()
     config.optionxform = str  # type: ignore[assignment,method-assign]
-    socket = str(spec.control_socket)
+    socket = _escaped(str(spec.control_socket))
     config["unix_http_server"] = {"file": socket, "chmod": "0700"}
     config["rpcinterface:supervisor"] = {
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
@@ -58,13 +58,14 @@ def configuration(spec: StackSpec, described: Iterable[Process]) -> str:
             "autostart": "false",
             "autorestart": "true",
             "startsecs": "2",
-            "startretries": "3",
+            "startretries": "10",
             "stopsignal": "TERM",
             "stopwaitsecs": str(process.stop_seconds),
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": _escaped(str(spec.logs / f"{process.name}.log")),
+            # supervisord expands this one twice.
+            "stdout_logfile": _escaped(_escaped(str(spec.logs / f"{process.name}.log"))),
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "1",
         }
