@@ -1,4 +1,4 @@
-"""Routing by stage and verdict, and what follows from a person's decision. Pure: the same record, the same answer."""
+"""Routing by stage and verdict, and what follows from a decision. Pure: the same record, the same answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sampled(job_id: str, image_id: str, phrase: str, purpose: str, rate: float) 
 
 
 def timestamp(milliseconds: int) -> Timestamp:
-    """A record's time. Nothing made from a record has the time of its making, so that a replay gives the same."""
+    """A record's time. What is made from a record has this time, so that a replay gives the same."""
     at = Timestamp()
     at.FromMilliseconds(milliseconds)
     return at
@@ -52,8 +52,9 @@ def route(
 ) -> Routed:
     """What becomes of a verified image, whose inline bytes have been taken off, at the record's time `at`.
 
-    Stage 1: an annotate task (gold: three). Stage 2: a task for every pair. Stage 3: the accepted pairs as the one
-    models' result of the run, a task for each other pair, and audits of a random sample of the accepted.
+    Stage 1: an annotate task (gold: three). Stage 2: a task for every pair. Stage 3: the accepted pairs as
+    the one models' result of the run, a task for each other pair, and audits of a random sample of the
+    accepted.
     """
     run, image = verified.run, verified.image
     if run.spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL:
@@ -68,7 +69,7 @@ def route(
         return Routed(
             None,
             [
-                _pair_task(run, image, _kind(pair), pair, at, priority(pair), "stage 2: people see every pair")
+                _pair_task(run, image, _kind(pair), pair, at, priority(pair), "stage 2: every pair")
                 for pair in pairs
             ],
         )
@@ -100,18 +101,18 @@ def route(
     )
 
 
-def consequences(
-    completed: records_pb2.ReviewCompleted, at: Timestamp, weights: Weights
-) -> Routed:
-    """What follows from the first decision on a task, at the record's time `at`: always one record for the dataset.
+def consequences(completed: records_pb2.ReviewCompleted, at: Timestamp, weights: Weights) -> Routed:
+    """What follows from the first decision on a task, at its record's time: one record for the dataset.
 
-    The record holds the pairs as they are from now on. A pair with VERDICT_REJECT in it withdraws the phrase that an
-    earlier record of the run had accepted. `tasks_opened` counts the second person's checks that follow.
+    The record holds the pairs as they are from now on. A pair with VERDICT_REJECT in it withdraws the phrase
+    that an earlier record of the run had accepted. `tasks_opened` counts the second person's checks to come.
     """
     task, decision = completed.task, completed.decision
     pairs = decided_pairs(task, decision)
     checks = [
-        _second_person(task, decision, pair, at, weights) for pair in pairs if _wants_second_person(task, pair)
+        _second_person(task, decision, pair, at, weights)
+        for pair in pairs
+        if _wants_second_person(task, pair)
     ]
     if task.type == records_pb2.TASK_TYPE_ANNOTATE:
         for pair in pairs:  # known to be exhaustive only once the second person has said so
@@ -121,7 +122,7 @@ def consequences(
         records_pb2.AnnotationsAccepted(
             image=task.image,
             run=task.run,
-            pairs=[*pairs, *_withdrawn(task, decision, pairs)],
+            pairs=[*pairs, *_withdrawn(task, pairs)],
             task_id=task.id,
             tasks_opened=len(checks),
             tier=concepts_pb2.TIER_GOLD if gold else concepts_pb2.TIER_SILVER,
@@ -173,9 +174,7 @@ def first_of_each_phrase(pairs: Iterable[concepts_pb2.Pair]) -> list[concepts_pb
 
 def corrected(task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision) -> bool:
     """Whether the decision changed what the models had made."""
-    return (
-        task.type != records_pb2.TASK_TYPE_ANNOTATE and decision.kind != records_pb2.DECISION_KIND_ACCEPT
-    )
+    return task.type != records_pb2.TASK_TYPE_ANNOTATE and decision.kind != records_pb2.DECISION_KIND_ACCEPT
 
 
 def _annotate(verified: records_pb2.ImageVerified, at: Timestamp) -> list[records_pb2.ReviewTask]:
@@ -278,11 +277,7 @@ def _second_person(
     )
 
 
-def _withdrawn(
-    task: records_pb2.ReviewTask,
-    decision: records_pb2.ReviewDecision,
-    pairs: Sequence[concepts_pb2.Pair],
-) -> list[concepts_pb2.Pair]:
+def _withdrawn(task: records_pb2.ReviewTask, pairs: Sequence[concepts_pb2.Pair]) -> list[concepts_pb2.Pair]:
     """The task's pair as withdrawn, where an earlier record had accepted it and it is not among `pairs`."""
     if task.type not in _SECOND_LOOK or any(pair.phrase == task.pair.phrase for pair in pairs):
         return []

@@ -12,7 +12,7 @@ from tercet.v1 import concepts_pb2
 SMALL_AREA = 32 * 32
 """Pixels below which COCO calls an object small."""
 SAME_THING = 0.8
-"""Masks of two phrases that overlap more than this show one thing under two names, not one thing before another."""
+"""Masks of two phrases that overlap more than this show one thing under two names, not one before another."""
 NOTEWORTHY = 0.3
 """A component of at least this much is named among the reasons."""
 
@@ -39,7 +39,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class PhraseHistory:
-    """What the tenant has of a phrase: images with an accepted pair, decisions of people, and corrections among them."""
+    """What the tenant has of a phrase: images with an accepted pair, decisions, and corrections among them."""
 
     accepted: int = 0
     decided: int = 0
@@ -64,8 +64,8 @@ def of_pair(
 ) -> Priority:
     """The priority of one of the image's `pairs`; `size` is the image's (height, width).
 
-    A pair that the models doubt comes before one that they think wrong: by default the verdict's bonus outweighs the
-    rest together.
+    A pair that the models doubt comes before one that they think wrong: by default the verdict's bonus
+    outweighs the rest together.
     """
     reasons: list[str] = []
     value = 0.0
@@ -123,7 +123,7 @@ def entropy(probabilities: Sequence[float]) -> float:
 
 
 def confusion(pair: concepts_pb2.Pair, pairs: Sequence[concepts_pb2.Pair]) -> tuple[float, str]:
-    """0..1 and the sibling: how close the presence of the phrase most confused with this one comes to its own."""
+    """0..1 and the sibling: how close the presence of the phrase most confused with this comes to its own."""
     closest, sibling = 0.0, ""
     for other in pairs:
         if other.phrase == pair.phrase:
@@ -135,9 +135,7 @@ def confusion(pair: concepts_pb2.Pair, pairs: Sequence[concepts_pb2.Pair]) -> tu
     return closest, sibling
 
 
-def overlap(
-    pair: concepts_pb2.Pair, pairs: Sequence[concepts_pb2.Pair], size: tuple[int, int]
-) -> float:
+def overlap(pair: concepts_pb2.Pair, pairs: Sequence[concepts_pb2.Pair], size: tuple[int, int]) -> float:
     """Largest IoU between a mask of the pair and any other mask of the image that shows another thing, 0..1.
 
     Raises `InvalidInput` for RLE that does not fill the image.

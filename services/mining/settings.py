@@ -17,7 +17,9 @@ class MiningSettings(KitSettings):
         60.0, gt=0, description="How long a task stays held while its decision is being written to the log."
     )
     mining_lease_scan: int = Field(
-        2000, ge=1, description="Most waiting tasks that one lease call looks at before it says there is no work."
+        2000,
+        ge=1,
+        description="Most waiting tasks that a lease call looks at before it finds no work.",
     )
     mining_masks_a_pair: int = Field(300, ge=1, description="Most masks that a decision may give a pair.")
     mining_pairs: int = Field(200, ge=1, description="Most pairs that a decision may give an image.")

@@ -31,8 +31,8 @@ def checked(
 ) -> records_pb2.ReviewDecision:
     """The decision as it is stored: phrases normalised, boxes and areas read off the masks, makers set by us.
 
-    A mask that the task had already keeps its scores and provenance; any other was made by the annotator. Raises
-    `InvalidInput` or `TooLarge`, naming the pair and mask at fault.
+    A mask that the task had already keeps its scores and provenance; any other was made by the annotator.
+    Raises `InvalidInput` or `TooLarge`, naming the pair and mask at fault.
     """
     _check_form(decision)
     stored = records_pb2.ReviewDecision(
@@ -67,7 +67,7 @@ def checked(
 
 def _check_form(decision: records_pb2.ReviewDecision) -> None:
     if not decision.id or len(decision.id) > MAX_ID_CHARACTERS:
-        raise InvalidInput(f"a decision needs an id of 1 to {MAX_ID_CHARACTERS} characters, made by the client")
+        raise InvalidInput(f"a decision needs an id of 1 to {MAX_ID_CHARACTERS} characters")
     if not decision.annotator:
         raise InvalidInput("a decision needs its annotator")
     if decision.kind not in (

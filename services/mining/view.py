@@ -1,4 +1,4 @@
-"""The tasks in Redis: a view of the log, and the leases on it. Every change of it is one Lua script, hence atomic."""
+"""The tasks in Redis: a view of the log, and the leases on it. Each change is one Lua script: atomic."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TaskView:
         self._call("add", task.image.tenant, task.id, "record", _bytes(task), *_fields(task))
 
     def decide(self, completed: records_pb2.ReviewCompleted, offset: str) -> bool:
-        """A decision at an offset of the log; whether it is the task's first. The same again gives the same."""
+        """A decision at an offset of the log; whether it is the task's first. The same again: the same."""
         return self._decide(completed, offset)
 
     def cancel(self, tenant: str, job_id: str) -> None:
@@ -54,7 +54,7 @@ class TaskView:
             pass
 
     def count_accepted(self, accepted: records_pb2.AnnotationsAccepted) -> None:
-        """Phrases of accepted positives, counted by distinct images (a HyperLogLog, so that a repeat counts once)."""
+        """Phrases of accepted positives, by distinct images (a HyperLogLog: a repeat counts once)."""
         tenant, image_id = accepted.image.tenant, accepted.image.id
         pipeline = self._redis.pipeline(transaction=False)
         for pair in accepted.pairs:
@@ -152,7 +152,7 @@ class TaskView:
         return self._standing("begin", tenant, now, task_id, lease_id, annotator, decision_id, held_until)
 
     def mark(self, completed: records_pb2.ReviewCompleted) -> bool:
-        """A decision that the log has; it stands until the log's order is known. False: another came first."""
+        """A decision that is in the log; it stands until the order is known. False: another came first."""
         return self._decide(completed, "")
 
     def withdraw(self, tenant: str, task_id: str, decision_id: str) -> None:

@@ -30,8 +30,8 @@ ROUTER_GROUP = "mining"
 VIEW_GROUP = "mining-view"
 VIEW_TOPICS = (JOBS_EVENTS, REVIEW_REQUESTED, REVIEW_COMPLETED, ANNOTATIONS_ACCEPTED)
 """In the order in which a rebuild reads them."""
-_OWNED = (REVIEW_REQUESTED, REVIEW_COMPLETED)
-"""What only this group works: a record of the others that cannot be read is a dead letter of someone else."""
+_OWNED = (IMAGES_VERIFIED, REVIEW_REQUESTED, REVIEW_COMPLETED)
+"""What mining alone works: a record of the others that cannot be read is a dead letter of someone else."""
 
 P = TypeVar("P", bound=Proto)
 
@@ -60,7 +60,7 @@ def viewer(bus: Bus, routing: Routing, clock: Clock) -> Worker:
 
 
 def rebuild(bus: Bus, routing: Routing, view: TaskView) -> None:
-    """The view again, from the log. What follows from decisions is in the log already, or its worker writes it."""
+    """The view again, from the log. What follows from decisions is there already, or its worker writes it."""
     view.clear()
     for record in bus.read(VIEW_TOPICS):
         try:
@@ -70,7 +70,7 @@ def rebuild(bus: Bus, routing: Routing, view: TaskView) -> None:
 
 
 def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
-    """One record into the view; what follows from it. The same record again changes nothing and answers the same."""
+    """One record into the view; what follows from it. The same again changes nothing."""
     if record.topic == JOBS_EVENTS:
         routing.cancelled(_parse(records_pb2.JobEvent, record))
         return ()
@@ -99,8 +99,8 @@ def _one_by_one(work: Callable[[Record], tuple[Message, ...]]) -> Handler:
             try:
                 outcomes.append(Done(work(record)))
             except DecodeError as error:
-                owned = record.topic in (IMAGES_VERIFIED, *_OWNED)
-                outcomes.append(Poison("InvalidInput", f"not a record of {record.topic}: {error}") if owned else Done())
+                poison = Poison("InvalidInput", f"not a record of {record.topic}: {error}")
+                outcomes.append(poison if record.topic in _OWNED else Done())
         return outcomes
 
     return handle
