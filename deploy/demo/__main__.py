@@ -1,0 +1,204 @@
+"""`python -m deploy.demo [--stack]`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.demo.engine import Engine, EngineFailed, embedded_engine, tail
+from deploy.demo.outcome import collect, show
+from gateway.cli.failures import tell
+from gateway.cli.jobs import Stage
+from gateway.cli.progress import StepTimes, follow
+from gateway.client import Client, ClientError, ClientSettings, JobOptions
+from services.scenes.dataset import write_dataset
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(
+    stack: Annotated[bool, typer.Option("--stack", help="Use the stack that runs at TERCET_URL.")] = False,
+    images: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 24,
+    stage: Annotated[Stage, typer.Option(help="How they are worked on.")] = "automatic",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for everything. Default: .tercet/demo, or .tercet/demo-stack.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the gateway running until Ctrl-C.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the job at most.")] = 900.0,
+) -> None:
+    """Draw scenes, send them through the engine by REST, and show what came out."""
+    console = Console(highlight=False, soft_wrap=True)
+    folder = (out or Path(".tercet", "demo-stack" if stack else "demo")).absolute()
+    try:
+        with _terminable(), _alone(folder):
+            if not _run(console, folder, stack, images, stage, seed, keep, timeout):
+                raise typer.Exit(FAILED)
+    except KeyboardInterrupt:
+        tell("interrupted; nothing is left running" if not stack else "interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    except (ClientError, OSError) as error:
+        tell(str(error))
+        raise typer.Exit(FAILED) from None
+    except EngineFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+
+
+def _run(
+    console: Console,
+    folder: Path,
+    stack: bool,
+    images: int,
+    stage: Stage,
+    seed: int,
+    keep: bool,
+    timeout: float,
+) -> bool:
+    """Whether every image is accounted for."""
+    _clear(folder)
+    scenes = folder / "scenes"
+    with console.status(f"drawing {images} scenes"):
+        write_dataset(images, scenes, seed)
+    sent = sorted((scenes / "images").iterdir())
+    console.print(f"{len(sent)} scenes in {_short(scenes)}", markup=False)
+
+    with ExitStack() as running:
+        engine: Engine | None = None
+        if not stack:
+            with console.status("starting the engine, all of it in one process"):
+                engine = running.enter_context(embedded_engine(folder / "state", folder / "engine.log"))
+        settings = engine.settings if engine else ClientSettings()
+        client = running.enter_context(Client(settings))
+        console.print(f"gateway at {settings.url}", markup=False)
+        try:
+            times = StepTimes()
+            job = client.submit(scenes / "images", JobOptions(stage=stage, name="demo"))
+            console.print(f"{job.id}: {job.images} images submitted, stage {job.stage}", markup=False)
+            job = follow(client.watch(job.id, timeout=timeout), console, times)
+            with console.status("fetching annotations, overlays and datasets"):
+                outcome = collect(client, job, sent, folder)
+        except ClientError:
+            if engine is not None:
+                print(f"the end of {engine.log}:\n{tail(engine.log)}", file=sys.stderr)
+            raise
+        show(outcome, times, console)
+        for line in outcome.missing:
+            tell(line)
+        if outcome.missing:
+            tell(f"{len(outcome.missing)} images are not accounted for as they must be")
+        else:
+            _next_steps(
+                console, settings, folder, sent, job.id, running=stack or keep, embedded=engine is not None
+            )
+        if keep and engine is not None:
+            _stay(console, engine)
+        return not outcome.missing
+
+
+def _next_steps(
+    console: Console,
+    settings: ClientSettings,
+    folder: Path,
+    sent: list[Path],
+    job_id: str,
+    *,
+    running: bool,
+    embedded: bool,
+) -> None:
+    first = hashlib.sha256(sent[0].read_bytes()).hexdigest()
+    console.print("\nTry next:", style="bold")
+    if running:
+        where = (
+            f"TERCET_URL={settings.url} TERCET_KEY_FILE={_short(folder / 'state' / 'api-key')} "
+            if embedded
+            else ""
+        )
+        console.print(f"  {where}tercet jobs show {job_id}", markup=False)
+        console.print(f"  {where}tercet images annotations {first}", markup=False)
+        console.print(f"  {where}tercet lag", markup=False)
+        console.print(f"  {where}tercet jobs submit YOUR-FOLDER --stage automatic --watch", markup=False)
+        console.print(f"  open {settings.url}/docs", markup=False)
+    else:
+        console.print(
+            "  make demo ARGS=--keep      the same, and the gateway stays for `tercet` and the browser"
+        )
+        console.print(
+            "  make run                   the gateway for your own images, then in another terminal:"
+        )
+        console.print("  .venv/bin/tercet jobs submit YOUR-FOLDER --stage automatic --watch")
+        console.print("  make demo STACK=1          the same through Kafka, Redis, gRPC and Triton")
+
+
+def _stay(console: Console, engine: Engine) -> None:
+    console.print("The gateway stays; Ctrl-C stops it.", style="bold")
+    engine.process.wait()
+    raise EngineFailed(f"the engine ended with code {engine.process.returncode}:\n{tail(engine.log)}")
+
+
+def _clear(folder: Path) -> None:
+    """Only what a demo has made: a wrong --out costs nobody a file."""
+    for name in ("scenes", "state", "overlays"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+    for name in ("contact-sheet.png", "dataset.saco.json", "dataset.coco.json", "engine.log"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "state").mkdir(parents=True)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that the child is stopped then, too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One demo a folder. Raises `OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        _lock(lock, folder)
+        yield
+
+
+def _lock(lock: IO[str], folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on this system; two demos at once are then the user's own care
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise OSError(f"another demo is running in {folder}; give this one another --out") from error
+
+
+if __name__ == "__main__":
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    app(prog_name="python -m deploy.demo")
