@@ -87,7 +87,7 @@ def _start(environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[b
 
 
 def _die_with_parent() -> Callable[[], object] | None:
-    """For the child: it ends when the demo is killed and cannot stop it (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    """For the child: it ends, too, when the demo is killed (Linux: prctl(2), PR_SET_PDEATHSIG)."""
     if sys.platform != "linux":
         return None
     # All is loaded before the fork: after it, only this one call is made.
