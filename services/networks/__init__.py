@@ -1,0 +1,1 @@
+"""The networks: SAM, the concept grounder, the concept proposer and the verifier, in torch."""

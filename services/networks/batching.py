@@ -1,0 +1,54 @@
+"""Parse every request on its own, compute together, answer on its own."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from services.core.errors import InvalidInput
+from services.networks.errors import ModelError
+from services.networks.tensors import Answer, Request, bytes_tensor
+
+Parsed = TypeVar("Parsed")
+
+
+class BatchedModel(ABC, Generic[Parsed]):
+    """A served model whose requests are parsed singly and computed in a batch."""
+
+    name: str
+    version: str
+
+    @abstractmethod
+    def parse(self, request: Request) -> Parsed:
+        """The request in the model's terms. Raises `ModelError` or `InvalidInput`."""
+
+    @abstractmethod
+    def compute(self, batch: Sequence[Parsed]) -> list[dict[str, np.ndarray] | ModelError]:
+        """One answer a parsed request."""
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Run once on made-up input."""
+
+    @torch.inference_mode()
+    def execute(self, requests: Sequence[Request]) -> list[Answer | ModelError]:
+        """One answer or error a request, in order."""
+        answers: list[Answer | ModelError] = []
+        good: list[tuple[int, Parsed]] = []
+        for number, request in enumerate(requests):
+            try:
+                good.append((number, self.parse(request)))
+                answers.append(ModelError("not computed", invalid=False))
+            except ModelError as fault:
+                answers.append(fault)
+            except InvalidInput as fault:
+                answers.append(ModelError(str(fault)))
+        if good:
+            computed = self.compute([parsed for _, parsed in good])
+            for (number, _), answer in zip(good, computed, strict=True):
+                answers[number] = answer if isinstance(answer, ModelError) else {
+                    **answer, "model": bytes_tensor([self.version])}
+        return answers

@@ -1,0 +1,86 @@
+"""OWLv2 networks: the bundled tiny one and the parts of its forward pass that training and serving share."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+TINY_SIDE = 252
+TINY_PATCH = 12
+TINY_WIDTH = 192
+TINY_LAYERS = 6
+TEXT_WIDTH = 128
+TEXT_LENGTH = 8
+
+
+def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> Owlv2ForObjectDetection:
+    """The bundled network: 252 pixels, patch 12 (21 x 21 tokens), six layers of width 192; text two layers of 128.
+
+    transformers draws the weights of its detection heads with a standard deviation of 1, from which boxes never learn;
+    they are drawn anew here. Positions start as sines and cosines.
+    """
+    text = {"vocab_size": vocabulary, "hidden_size": TEXT_WIDTH, "intermediate_size": 3 * TEXT_WIDTH,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": TEXT_LENGTH,
+            "pad_token_id": pad, "bos_token_id": bos, "eos_token_id": eos}
+    vision = {"hidden_size": TINY_WIDTH, "intermediate_size": 4 * TINY_WIDTH, "num_hidden_layers": TINY_LAYERS,
+              "num_attention_heads": TINY_WIDTH // 64, "image_size": TINY_SIDE, "patch_size": TINY_PATCH,
+              "hidden_act": "gelu"}
+    config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=TEXT_WIDTH)
+    # With few wide heads plain matrix products beat the fused attention kernel on a CPU.
+    config._attn_implementation = "eager"
+    network = Owlv2ForObjectDetection(config)
+    for head in (network.box_head, network.objectness_head):
+        for layer in (head.dense0, head.dense1):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(head.dense2.weight, std=0.01)
+        nn.init.zeros_(head.dense2.bias)
+    nn.init.xavier_uniform_(network.class_head.dense0.weight)
+    nn.init.zeros_(network.class_head.dense0.bias)
+    for layer, bias in ((network.class_head.logit_scale, 11.0), (network.class_head.logit_shift, -0.4)):
+        nn.init.zeros_(layer.weight)
+        nn.init.constant_(layer.bias, bias)
+    side = TINY_SIDE // TINY_PATCH
+    with torch.no_grad():
+        network.owlv2.vision_model.embeddings.position_embedding.weight[1:] = 0.3 * sine_positions(side, TINY_WIDTH)
+    return network
+
+
+def sine_positions(side: int, width: int) -> Tensor:
+    """Two-dimensional sine and cosine positions [side * side, width], rows first."""
+    quarter = width // 4
+    rates = torch.exp(-math.log(1000.0) * torch.arange(quarter) / quarter)
+    angles = torch.arange(side)[:, None] * rates
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    grid = torch.cat([line[None].expand(side, -1, -1), line[:, None].expand(-1, side, -1)], 2)
+    return grid.reshape(side * side, width)
+
+
+def token_features(network: Owlv2ForObjectDetection, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Detection features [B, T, D] and the tower's last hidden states [B, 1 + T, D] of normalised pixels."""
+    hidden = network.owlv2.vision_model(pixel_values=pixels).last_hidden_state
+    normal = network.owlv2.vision_model.post_layernorm(hidden)
+    features: Tensor = network.layer_norm(normal[:, 1:] * normal[:, :1])
+    return features, hidden
+
+
+def embed_phrases(network: Owlv2ForObjectDetection, ids: Tensor, attention: Tensor) -> Tensor:
+    """Query embeddings [P, E] of tokenised phrases [P, L]."""
+    pooled = network.owlv2.text_model(input_ids=ids, attention_mask=attention).pooler_output
+    queries: Tensor = network.owlv2.text_projection(pooled)
+    return queries
+
+
+def phrase_logits(network: Owlv2ForObjectDetection, features: Tensor, queries: Tensor) -> Tensor:
+    """Logits [B, T, P] of each token for each phrase."""
+    logits: Tensor = network.class_head(features, queries[None].expand(len(features), -1, -1), None)[0]
+    return logits.float()
+
+
+def box_corners(network: Owlv2ForObjectDetection, features: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Boxes x0 y0 x1 y1 in shares of the square input, for features [..., D]; `bias` [..., 4] where they are a choice."""
+    raw = network.box_head(features).float() + (network.box_bias if bias is None else bias).to(features.device)
+    centre, size = torch.sigmoid(raw).split(2, -1)
+    return torch.cat([centre - size / 2, centre + size / 2], -1)

@@ -1,0 +1,1 @@
+"""SAM: points and boxes to masks, and everything-mode."""

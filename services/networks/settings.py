@@ -1,0 +1,34 @@
+"""Which networks serve, from where, and with what."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.networks.precision import Precision
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+
+
+class NetworkSettings(BaseSettings):
+    """Settings of the served networks."""
+
+    model_config = SettingsConfigDict(env_prefix="TERCET_NETWORKS_", frozen=True, extra="ignore")
+
+    repository: Path = Field(REPOSITORY, description="model repository that holds the bundled weights")
+    device: str = Field("auto", description="auto (CUDA where there is one), cpu, cuda or cuda:N")
+    precision: Precision = Field("auto", description="auto (bf16 where the hardware has it), float32 or bfloat16")
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; its own choice by default")
+    sam: str = Field("vit_tiny", description="SAM's registry name: vit_tiny, vit_b, vit_l or vit_h")
+    sam_weights: Path | None = Field(None, description=".safetensors or public .pth of SAM; the bundled one by default")
+    concept_grounder_weights: Path | None = Field(None, description="OWLv2 directory; the bundled one by default")
+    concept_proposer_weights: Path | None = Field(None, description="proposer's directory; the bundled one by default")
+    verifier_weights: Path | None = Field(None, description="verifier's directory; the bundled one by default")
+    embeddings_kept: int = Field(64, ge=0, description="image embeddings kept by SAM, least recently used first out")
+    grounder_threshold: float | None = Field(None, ge=0, le=1, description="default score threshold; else the weights'")
+
+    def weights(self, model: str, file: str = "") -> Path:
+        """The weights of a model: the setting's, or those bundled in the repository (`file` within its version)."""
+        chosen: Path | None = getattr(self, f"{model}_weights")
+        return chosen or self.repository / model / "1" / file

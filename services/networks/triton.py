@@ -1,0 +1,83 @@
+"""The bridge from Triton's Python backend to a served network: strips and adds the batch dimension, maps errors.
+
+Each `model_repository/<model>/1/model.py` subclasses `TritonModel` and names its network; nothing else is there.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from services.networks.errors import ModelError
+from services.networks.serving import ServedModel, load
+from services.networks.settings import NetworkSettings
+
+TYPES: dict[str, np.dtype[Any]] = {
+    "TYPE_FP32": np.dtype(np.float32), "TYPE_INT32": np.dtype(np.int32), "TYPE_INT64": np.dtype(np.int64),
+    "TYPE_STRING": np.dtype(np.object_),
+}
+
+
+class TritonModel:
+    """A Python backend model. Parameters of config.pbtxt become settings: `weights`, `device`, `precision`, `threads`,
+    `sam`, `embeddings_kept`, `grounder_threshold`; relative weights are looked up in the model's version folder."""
+
+    network: ClassVar[str]
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load and warm up; raises, so that the model is never READY with weights that do not serve."""
+        config = json.loads(args["model_config"])
+        version = Path(args["model_repository"]) / args["model_version"]
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        self._outputs = {tensor["name"]: TYPES[tensor["data_type"]] for tensor in config["output"]}
+        self._model: ServedModel = load(self.network, self._settings(config, args, version))
+        self._model.warm_up()
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response a request; a request that is refused answers INVALID_ARG alone."""
+        import triton_python_backend_utils as pb
+
+        answers: list[Any] = [None] * len(requests)
+        good, places = [], []
+        for place, request in enumerate(requests):
+            try:
+                good.append(self._read(pb, request))
+                places.append(place)
+            except ModelError as fault:
+                answers[place] = fault
+        for place, answer in zip(places, self._model.execute(good) if good else [], strict=True):
+            answers[place] = answer
+        return [self._response(pb, answer) for answer in answers]
+
+    def _settings(self, config: dict[str, Any], args: dict[str, str], version: Path) -> NetworkSettings:
+        given = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        weights = given.pop("weights", "")
+        known = {key: value for key, value in given.items() if key in NetworkSettings.model_fields and value}
+        if args["model_instance_kind"] == "GPU":
+            known.setdefault("device", f"cuda:{args['model_instance_device_id']}")
+        if weights:
+            known[f"{self.network}_weights"] = str(version / weights)
+        return NetworkSettings.model_validate({**NetworkSettings().model_dump(exclude_unset=True), **known})
+
+    def _read(self, pb: Any, request: Any) -> dict[str, np.ndarray]:
+        tensors = {}
+        for name in self._inputs:
+            tensor = pb.get_input_tensor_by_name(request, name)
+            if tensor is None:
+                continue
+            values = tensor.as_numpy()
+            if values.shape[0] != 1:
+                raise ModelError(f"one request is one image: tensor {name!r} has batch size {values.shape[0]}, not 1")
+            tensors[name] = values[0]
+        return tensors
+
+    def _response(self, pb: Any, answer: Any) -> Any:
+        if isinstance(answer, ModelError):
+            code = pb.TritonError.INVALID_ARG if answer.invalid else pb.TritonError.INTERNAL
+            return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(str(answer), code))
+        tensors = [pb.Tensor(name, np.ascontiguousarray(answer[name].astype(kind))[None])
+                   for name, kind in self._outputs.items()]
+        return pb.InferenceResponse(output_tensors=tensors)

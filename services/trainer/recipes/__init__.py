@@ -1,0 +1,1 @@
+"""How each network is trained and measured on scenes."""

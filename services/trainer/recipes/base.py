@@ -1,0 +1,62 @@
+"""What the fitting loop needs of a network."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from services.trainer.scenes import Batch, TrainingScenes
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and with what a recipe computes. `repository` is the model repository whose weights it may start from."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rng: np.random.Generator
+    repository: Path
+
+
+class Recipe(ABC):
+    """One network's losses, measures and export."""
+
+    name: ClassVar[str]
+    batch_size: ClassVar[int] = 16
+    clip: ClassVar[float] = 1.0
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.calibration_scenes: TrainingScenes | None = None
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What is trained, auxiliary heads included."""
+
+    @abstractmethod
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """Optimisers of all that is trained; each group's full rate is its `base`."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
+        """Loss of a batch at `progress` (0..1) of the run, and figures to plot."""
+
+    @abstractmethod
+    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
+        """Quality on the first `limit` held-out scenes."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write what serving loads, in half precision, to `folder`."""
+
+    def batches(self, scenes: TrainingScenes) -> Iterator[Batch]:
+        """Endless training batches."""
+        return scenes.shuffled(self.batch_size, self.around.rng)

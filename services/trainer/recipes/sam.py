@@ -1,0 +1,202 @@
+"""Training and measuring the bundled SAM on scenes: one click, one box, and a corrected mask."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from services.networks.checkpoints import save_half
+from services.networks.precision import autocast
+from services.networks.sam.architecture import TINY_SIDE, build_vit_tiny
+from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
+from services.networks.sam.prompts import mask_logits_of
+from services.trainer.optimisation import optimisers
+from services.trainer.recipes.base import Metrics, Recipe, Surroundings
+from services.trainer.scenes import Batch, TrainingScenes
+
+OBJECTS_AN_IMAGE = 3
+BOX_JITTER = 0.08
+CORRECTED_SHARE = 0.15
+"""Share of steps with a third pass: the first mask and a click on its error go back in."""
+
+
+class SamRecipe(Recipe):
+    """Dice, focal and IoU-regression losses, lowest of the three multimask outputs (Kirillov et al., 2023, appendix A)."""
+
+    name = "sam"
+    batch_size = 8
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around)
+        self.sam: Sam = build_vit_tiny().to(around.device)
+
+    def network(self) -> nn.Module:
+        return self.sam
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        return optimisers(self.sam.named_parameters(), 1.5e-3, 1e-3)
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
+        rng = self.around.rng
+        pairs = _some_objects(batch, rng)
+        image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
+        truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs]).to(self.around.device)
+        low_truth = F.avg_pool2d(truth[:, None].float(), truth.shape[-1] // (4 * self.grid))[:, 0]
+        points = torch.stack([_point(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
+        boxes = torch.stack([_box(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
+        with autocast(self.around.device, self.around.dtype):
+            embeddings = self.encode(batch)[image]
+            clicked = self._decode(embeddings, points[:, None], torch.ones(len(pairs), 1), None, None)
+            boxed = self._decode(embeddings, None, None, boxes, None)
+            passes = [("point", slice(1, 4), *clicked), ("box", slice(0, 1), *boxed)]
+            if rng.random() < CORRECTED_SHARE:
+                passes.append(("corrected", slice(0, 1), *self._correct(embeddings, clicked, points, low_truth)))
+        total = torch.zeros((), device=self.around.device)
+        metrics: Metrics = {}
+        for kind, which, logits, predicted_iou in passes:
+            part, dice, iou = _mask_loss(logits[:, which].float(), predicted_iou[:, which].float(), low_truth)
+            total = total + part
+            metrics |= {f"{kind} dice": dice, f"{kind} iou": iou}
+        return total, metrics
+
+    @property
+    def grid(self) -> int:
+        """Cells along a side of the image embedding."""
+        return int(self.sam.prompt_encoder.image_embedding_size[0])
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Image embeddings [B, C, G, G]; the padding is zero after normalising, as when serving."""
+        images = batch.images.to(self.around.device).float()
+        normal = (images - self.sam.pixel_mean) / self.sam.pixel_std
+        rows = torch.arange(images.shape[-1])
+        inside = (rows[None, :, None] < batch.sizes[:, :1, None]) & (rows[None, None] < batch.sizes[:, 1:, None])
+        embedded: Tensor = self.sam.image_encoder(normal * inside[:, None].to(normal))
+        return embedded
+
+    def _decode(self, embeddings: Tensor, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None,
+                masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        labels = None if labels is None else labels.to(self.around.device)
+        sparse, dense = embed_prompts(self.sam, points, labels, boxes, masks)
+        tokens: DecodedTokens = decode_tokens(self.sam, embeddings, sparse, dense)
+        return upscale_masks(self.sam, tokens), tokens.predicted_iou
+
+    def _correct(self, embeddings: Tensor, clicked: tuple[Tensor, Tensor], points: Tensor,
+                 truth: Tensor) -> tuple[Tensor, Tensor]:
+        """A second click where the best first mask is wrong, with that mask as input."""
+        logits, predicted = clicked[0].detach().float(), clicked[1].detach()
+        best = logits[torch.arange(len(logits)), predicted[:, 1:].argmax(1) + 1] > 0
+        wrong = (best != (truth > 0.5)).flatten(1).float()
+        cell = torch.multinomial(wrong + 1e-9, 1)[:, 0]
+        side = truth.shape[-1]
+        scale = TINY_SIDE / side
+        second = torch.stack([(cell % side + 0.5) * scale, (cell // side + 0.5) * scale], 1)
+        label = (truth.flatten(1).gather(1, cell[:, None]) > 0.5).float()
+        both = torch.stack([points, second], 1)
+        labels = torch.cat([torch.ones_like(label), label], 1)
+        return self._decode(embeddings, both, labels, None, mask_logits_of(best))
+
+    @torch.inference_mode()
+    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
+        """Mean IoU at full size from the truth's box, a central point (chosen and best of three) and a random point."""
+        rng = np.random.default_rng(0)
+        self.sam.eval()
+        found: dict[str, list[float]] = {"box": [], "box boundary": [], "point": [], "point best of 3": [],
+                                         "random point": []}
+        errors: list[float] = []
+        for batch in scenes.in_order(10, limit):
+            pairs = [(b, o) for b in range(len(batch.ids)) for o in range(int(batch.present[b].sum()))]
+            truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs])
+            image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
+            prompts = {"box": torch.stack([_box(batch, b, o, None) for b, o in pairs]),
+                       "point": torch.stack([_point(batch, b, o, None) for b, o in pairs]),
+                       "random point": torch.stack([_point(batch, b, o, rng) for b, o in pairs])}
+            with autocast(self.around.device, self.around.dtype):
+                embeddings = self.encode(batch)[image]
+            for kind, prompt in prompts.items():
+                prompt = prompt.to(self.around.device)
+                with autocast(self.around.device, self.around.dtype):
+                    logits, predicted = self._decode(
+                        embeddings, None if kind == "box" else prompt[:, None],
+                        None if kind == "box" else torch.ones(len(pairs), 1), prompt if kind == "box" else None, None)
+                masks = F.interpolate(logits.float(), truth.shape[1:], mode="bilinear", align_corners=False).cpu() > 0
+                overlaps = _iou(masks, truth[:, None])
+                if kind == "box":
+                    found["box"] += overlaps[:, 0].tolist()
+                    found["box boundary"] += _boundary_iou(masks[:, 0], truth).tolist()
+                    continue
+                chosen = predicted[:, 1:].float().cpu().argmax(1) + 1
+                picked = overlaps.gather(1, chosen[:, None])[:, 0]
+                found[kind] += picked.tolist()
+                if kind == "point":
+                    found["point best of 3"] += overlaps[:, 1:].amax(1).tolist()
+                    guess = predicted.float().cpu().gather(1, chosen[:, None])[:, 0]
+                    errors += (guess - picked).abs().tolist()
+        self.sam.train()
+        metrics = {f"mIoU {kind}": float(np.mean(values)) for kind, values in found.items()}
+        return metrics | {"predicted IoU, mean error": float(np.mean(errors)), "instances": float(len(errors))}
+
+    def export(self, folder: Path) -> None:
+        save_half(self.sam, folder / "weights.safetensors")
+
+    def batches(self, scenes: TrainingScenes) -> Iterator[Batch]:
+        for batch in scenes.shuffled(self.batch_size, self.around.rng):
+            if bool(batch.present.any()):
+                yield batch
+
+
+def _some_objects(batch: Batch, rng: np.random.Generator) -> list[tuple[int, int]]:
+    return [(b, int(o)) for b in range(len(batch.ids))
+            for o in rng.permutation(int(batch.present[b].sum()))[:OBJECTS_AN_IMAGE]]
+
+
+def _box(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
+    """The object's visible box x0 y0 x1 y1, jittered with `rng`."""
+    box = batch.objects[image, obj, 3:7].float()
+    if rng is not None:
+        size = (box[2:] - box[:2]).repeat(2)
+        box = box + torch.from_numpy(rng.uniform(-BOX_JITTER, BOX_JITTER, 4)).float() * size
+    return box.clamp(0, batch.ids.shape[-1])
+
+
+def _point(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
+    """A pixel of the object: any with `rng`, else the one nearest to its median."""
+    ys, xs = np.nonzero(batch.ids[image].numpy() == obj + 1)
+    pick = int(rng.integers(len(xs))) if rng is not None else int(
+        np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2))
+    return torch.tensor([xs[pick] + 0.5, ys[pick] + 0.5]).float()
+
+
+def _mask_loss(logits: Tensor, predicted_iou: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
+    """20 focal + 1 dice of the best of K outputs [N, K, h, w], a tenth of their mean, and the IoU head's error."""
+    target = truth[:, None].expand_as(logits)
+    share = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    right = share * target + (1 - share) * (1 - target)
+    focal = ((1 - right) ** 2 * entropy).mean((2, 3))
+    dice = 1 - (2 * (share * target).sum((2, 3)) + 1) / (share.sum((2, 3)) + target.sum((2, 3)) + 1)
+    each = 20 * focal + dice
+    best, which = each.min(1)
+    with torch.no_grad():
+        iou = _iou(logits > 0, target > 0.5)
+    loss = best.mean() + 0.1 * each.mean() + F.mse_loss(predicted_iou, iou)
+    return loss, float(dice.gather(1, which[:, None]).mean().detach()), float(iou.gather(1, which[:, None]).mean())
+
+
+def _iou(first: Tensor, second: Tensor) -> Tensor:
+    return (first & second).sum((-2, -1)).float() / (first | second).sum((-2, -1)).clamp(min=1)
+
+
+def _boundary_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Boundary IoU (Cheng et al., 2021): IoU of the masks' inner rims, 2 % of the diagonal wide."""
+    width = max(1, round(0.02 * float(np.hypot(*second.shape[-2:]))))
+
+    def rim(mask: Tensor) -> Tensor:
+        outside = F.max_pool2d(F.pad((~mask).float()[:, None], [width] * 4, value=1.0), 2 * width + 1, stride=1)[:, 0]
+        return mask & (outside > 0)
+
+    return _iou(rim(first), rim(second))

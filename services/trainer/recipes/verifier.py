@@ -1,0 +1,174 @@
+"""Training and measuring the bundled verifier on cases with known answers."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from services.networks.checkpoints import save_half
+from services.networks.grounder.architecture import TINY_SIDE
+from services.networks.precision import autocast
+from services.networks.verifier.architecture import (
+    CHOICES,
+    QUESTION_LENGTH,
+    Verifier,
+    normalise,
+    normalise_crops,
+)
+from services.networks.verifier.views import mask_crops, mask_sheet
+from services.trainer.cases import CaseMaker, MaskCase, SetCase
+from services.trainer.optimisation import optimisers
+from services.trainer.phrase_bank import scene_tokenizer
+from services.trainer.recipes.base import Metrics, Recipe, Surroundings
+from services.trainer.recipes.proposer import start_from_grounder
+from services.trainer.scenes import Batch, TrainingScenes
+
+MASK_CASES, SET_CASES, PRESENCE_CASES = 4, 5, 6
+"""Cases a scene."""
+
+Drawn = dict[str, list[tuple[int, MaskCase | SetCase]]]
+
+
+class VerifierRecipe(Recipe):
+    """Cross-entropy over the choices of each task; the tower starts as the grounder's first layers."""
+
+    name = "verifier"
+    batch_size = 8
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around)
+        self.tokenizer = scene_tokenizer()
+        self.verifier = Verifier(len(self.tokenizer)).to(around.device)
+        start_from_grounder(self.verifier.tower, around.repository)
+
+    def network(self) -> nn.Module:
+        return self.verifier
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        named = list(self.verifier.named_parameters())
+        tower = optimisers([(n, p) for n, p in named if n.startswith("tower")], 6e-4, 5e-4)
+        return optimisers([(n, p) for n, p in named if not n.startswith("tower")], 2e-3, 1e-3) + tower
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
+        drawn = draw_cases(batch, self.around.rng, held_out=False)
+        total = torch.zeros((), device=self.around.device)
+        metrics: Metrics = {}
+        for task, (logits, answers) in self._answers(batch, drawn).items():
+            total = total + F.cross_entropy(logits, answers, label_smoothing=0.02)
+            metrics[f"{task} accuracy"] = float((logits.argmax(-1) == answers).float().mean())
+        return total, metrics
+
+    def _words(self, cases: list[tuple[int, MaskCase | SetCase]]) -> tuple[Tensor, Tensor]:
+        tokens = self.tokenizer([case.phrase for _, case in cases], padding="max_length", max_length=QUESTION_LENGTH,
+                                truncation=True, return_tensors="pt")
+        return tokens["input_ids"].to(self.around.device), tokens["attention_mask"].to(self.around.device)
+
+    def _answers(self, batch: Batch, drawn: Drawn) -> dict[str, tuple[Tensor, Tensor]]:
+        """Logits and right answers of each task's cases."""
+        device = self.around.device
+        found = {}
+        whole = F.interpolate(batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)
+        with autocast(device, self.around.dtype):
+            tokens = self.verifier.encode_images(normalise(whole).to(device))
+            for task, cases in drawn.items():
+                if not cases:
+                    continue
+                ids, attention = self._words(cases)
+                image = torch.tensor([number for number, _ in cases])
+                if task == "mv":
+                    crops = torch.stack([mask_crops(batch.images[number], case.mask) for number, case in cases
+                                         if isinstance(case, MaskCase)])
+                    memory = self.verifier.encode_crops(normalise_crops(crops).to(device))
+                else:
+                    sheets = torch.stack([_sheet(case.masks) for _, case in cases if isinstance(case, SetCase)])
+                    memory = self.verifier.lay_masks(tokens[image.to(device)], sheets.to(device))
+                logits = self.verifier.answer(task, memory, ids, attention)
+                right = torch.tensor([CHOICES[task].index(case.answer) for _, case in cases], device=device)
+                found[task] = (logits, right)
+        return found
+
+    @torch.inference_mode()
+    def collect(self, scenes: TrainingScenes, limit: int) -> dict[str, tuple[Tensor, Tensor, list[str]]]:
+        """Logits, right answers and kinds of case of each task, on held-out scenes with a fixed seed."""
+        self.verifier.eval()
+        rng = np.random.default_rng(1)
+        logits: dict[str, list[Tensor]] = {task: [] for task in CHOICES}
+        right: dict[str, list[Tensor]] = {task: [] for task in CHOICES}
+        kinds: dict[str, list[str]] = {task: [] for task in CHOICES}
+        for batch in scenes.in_order(self.batch_size, limit):
+            drawn = draw_cases(batch, rng, held_out=True)
+            for task, (found, answers) in self._answers(batch, drawn).items():
+                logits[task].append(found.cpu())
+                right[task].append(answers.cpu())
+                kinds[task] += [case.kind for _, case in drawn[task]]
+        self.verifier.train()
+        return {task: (torch.cat(logits[task]), torch.cat(right[task]), kinds[task])
+                for task in CHOICES if logits[task]}
+
+    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
+        """Accuracy of each task, the same averaged over the answers that occur, of each kind of case, and calibration."""
+        metrics: Metrics = {}
+        for task, (logits, right, kinds) in self.collect(scenes, limit).items():
+            hit = (logits.argmax(-1) == right).float()
+            metrics[f"{task} accuracy"] = float(hit.mean())
+            metrics[f"{task} accuracy, answers alike"] = float(np.mean(
+                [float(hit[right == answer].mean()) for answer in right.unique().tolist()]))
+            metrics[f"{task} calibration error"] = calibration_error(logits, right)
+            for kind in sorted(set(kinds)):
+                metrics[f"{task}, {kind}"] = float(hit[torch.tensor([k == kind for k in kinds])].mean())
+        return metrics
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_half(self.verifier, folder / "weights.safetensors")
+        self.tokenizer.save_pretrained(folder)
+        temperatures = {}
+        if self.calibration_scenes is not None:
+            temperatures = {task: round(best_temperature(logits, right), 3)
+                            for task, (logits, right, _) in self.collect(self.calibration_scenes, 300).items()}
+        (folder / "tercet.json").write_text(json.dumps({"temperatures": temperatures}), "utf-8")
+
+
+def draw_cases(batch: Batch, rng: np.random.Generator, *, held_out: bool) -> Drawn:
+    """Cases of every scene of a batch by task, with the number of their scene."""
+    drawn: Drawn = {task: [] for task in CHOICES}
+    for number in range(len(batch.ids)):
+        objects = batch.objects[number][batch.present[number]]
+        rows = ((objects[:, 0] * 4 + objects[:, 1]) * 12 + objects[:, 2]).tolist()
+        maker = CaseMaker(batch.ids[number], rows, rng, held_out=held_out)
+        wanted: tuple[tuple[str, int, Callable[[], MaskCase | SetCase | None]], ...] = (
+            ("mv", MASK_CASES, maker.mask_case), ("ev", SET_CASES, maker.set_case),
+            ("nv", PRESENCE_CASES, maker.presence_case))
+        for task, count, make in wanted:
+            made = [make() for _ in range(count)]
+            drawn[task] += [(number, case) for case in made if case is not None]
+    return drawn
+
+
+def _sheet(masks: Tensor) -> Tensor:
+    if not len(masks):
+        return torch.zeros(2, TINY_SIDE, TINY_SIDE)
+    small = F.interpolate(masks[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[:, 0]
+    return mask_sheet(small)
+
+
+def calibration_error(logits: Tensor, right: Tensor, bins: int = 10) -> float:
+    """Expected calibration error of the chosen answer (Guo et al., 2017)."""
+    confidence, chosen = torch.softmax(logits, -1).max(-1)
+    hit = (chosen == right).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    parts = [(place == b) for b in range(bins)]
+    return float(sum(part.float().mean() * (hit[part].mean() - confidence[part].mean()).abs()
+                     for part in parts if bool(part.any())))
+
+
+def best_temperature(logits: Tensor, right: Tensor) -> float:
+    """The temperature with the least cross-entropy, of 0.5 to 3."""
+    choices = np.geomspace(0.5, 3.0, 40)
+    losses = [float(F.cross_entropy(logits / float(t), right)) for t in choices]
+    return float(choices[int(np.argmin(losses))])
