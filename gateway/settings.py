@@ -84,10 +84,10 @@ class GatewaySettings(KitSettings):
     fetch_job_seconds: float = Field(
         300.0, gt=0, description="Seconds for all images of a job; those not had by then are refused."
     )
-    fetch_parallel: int = Field(8, ge=1, description="Images of a job that are fetched at the same time.")
+    fetch_parallel: int = Field(4, ge=1, description="Images of a job that are fetched at the same time.")
     source_roots: tuple[str, ...] = Field(
         (),
-        description='Object-store URLs below which jobs may name images, as JSON list: ["s3://bucket/pictures"].',
+        description='Object-store URLs below which jobs may name images, e.g. ["s3://bucket/pictures"].',
     )
 
     webhook_secret: SecretStr | None = Field(
@@ -102,7 +102,7 @@ class GatewaySettings(KitSettings):
     webhook_parallel: int = Field(4, ge=1, description="Webhooks posted at the same time.")
 
     publish_seconds: float = Field(
-        60.0,
+        75.0,
         gt=0,
         description="A submission still unknown to the log after so long may be taken over by a retry.",
     )
