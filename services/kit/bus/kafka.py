@@ -1,0 +1,167 @@
+"""The bus on Apache Kafka."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from time import monotonic
+
+from services.core.errors import Conflict, Unavailable
+from services.kit.bus import limits, metrics
+from services.kit.bus.kafka_consumer import KafkaMember
+from services.kit.bus.kafka_lag import KafkaLag
+from services.kit.bus.kafka_reader import KafkaReader
+from services.kit.bus.kafka_settings import KafkaSettings
+from services.kit.bus.kafka_transactions import OutcomeUnknown, Transactions
+from services.kit.bus.ports import Message, PartitionLag, Record
+from services.kit.clock import Clock, SystemClock
+
+
+class KafkaBus:
+    """A `Bus` on Kafka. Nothing connects before it is used.
+
+    `PartitionLag.records` are offsets behind: they count the marker that each transaction leaves in a partition, so
+    that they are at most too high by the transactions unread, and 0 exactly when no record is unread.
+    """
+
+    def __init__(
+        self, bootstrap: str, *, settings: KafkaSettings | None = None, clock: Clock | None = None
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._settings = settings if settings is not None else KafkaSettings()
+        self._in_flight = limits.InFlight(self._settings.in_flight_bytes)
+        self._reader = KafkaReader(bootstrap, self._settings)
+        self._lag = KafkaLag(
+            bootstrap, self._settings, self._reader, clock if clock is not None else SystemClock()
+        )
+        self._lock = threading.Lock()
+        self._numbers: dict[str, set[int]] = {}
+        self._closed = False
+        self._publishers: queue.LifoQueue[Transactions] = queue.LifoQueue()
+        for number in range(self._settings.publishers):
+            self._publishers.put(self._transactions(f"publish-{self._settings.instance}-{number}"))
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Write all of the messages or none (see `Bus.publish`).
+
+        When the answer to the commit is lost, whether it happened is found out by reading; `Unavailable` then means
+        that it did not, or, if Kafka stays away, that it may have.
+        """
+        self._check_open()
+        total = limits.check(messages)
+        if not messages:
+            return
+        started = monotonic()
+        with self._in_flight.hold(total):
+            try:
+                transactions = self._publishers.get(timeout=self._settings.answer_seconds)
+            except queue.Empty:
+                raise Unavailable("all producers are busy") from None
+            try:
+                self._publish(transactions, messages)
+            finally:
+                self._publishers.put(transactions)
+        metrics.PUBLISH_SECONDS.observe(monotonic() - started)
+        for message in messages:
+            metrics.PUBLISHED_BYTES.labels(message.topic).inc(limits.size(message))
+
+    def subscribe(self, *, group: str, topics: Sequence[str]) -> KafkaMember:
+        """A new member of the group (see `Bus.subscribe`)."""
+        self._check_open()
+        self._reader.partitions(topics)
+        with self._lock:
+            taken = self._numbers.setdefault(group, set())
+            number = next(number for number in range(len(taken) + 1) if number not in taken)
+            taken.add(number)
+        try:
+            return KafkaMember(
+                self._bootstrap,
+                self._settings,
+                group=group,
+                topics=topics,
+                transactions=self._transactions(f"{group}-{self._settings.instance}-{number}"),
+                on_close=lambda: self._release(group, number),
+            )
+        except Unavailable:
+            self._release(group, number)
+            raise
+
+    def read(self, topics: Sequence[str], *, since_ms: int | None = None) -> Iterator[Record]:
+        """Committed records to the end as it is now (see `Bus.read`)."""
+        self._check_open()
+        return self._reader.read(self._reader.spans(topics, since_ms))
+
+    def writer(self, name: str) -> KafkaWriter:
+        """Become the one writer of the name (see `Bus.writer`): a producer whose start fences the one before."""
+        self._check_open()
+        transactions = self._transactions(f"writer-{name}")
+        transactions.start()
+        return KafkaWriter(transactions, self._in_flight)
+
+    def lag(self) -> tuple[PartitionLag, ...]:
+        """Lag of every group (see `Bus.lag`), at most `lag_seconds` old."""
+        self._check_open()
+        return self._lag.lag()
+
+    def close(self) -> None:
+        """Close what the bus itself has opened; consumers and writers are closed by those who asked for them."""
+        self._closed = True
+        for _ in range(self._settings.publishers):
+            try:
+                self._publishers.get(timeout=self._settings.answer_seconds).close()
+            except queue.Empty:
+                break
+        self._lag.close()
+        self._reader.close()
+
+    def _publish(self, transactions: Transactions, messages: Sequence[Message]) -> None:
+        try:
+            transactions.run(messages)
+        except OutcomeUnknown as error:
+            transactions.start()
+            if error.written is None or not self._reader.holds(*error.written):
+                raise
+        except Conflict as error:
+            raise Unavailable(f"{error}; is {self._settings.instance} the name of two processes?") from error
+        except Unavailable:
+            try:
+                transactions.start()  # readers wait behind an open transaction: this ends it now
+            finally:
+                raise
+
+    def _transactions(self, name: str) -> Transactions:
+        return Transactions(self._bootstrap, self._settings, f"tercet-{name}")
+
+    def _release(self, group: str, number: int) -> None:
+        with self._lock:
+            self._numbers[group].discard(number)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the bus is closed")
+
+
+class KafkaWriter:
+    """A `Writer` on Kafka. It never starts a second producer: that would fence the writer that came after it."""
+
+    def __init__(self, transactions: Transactions, in_flight: limits.InFlight) -> None:
+        self._transactions: Transactions | None = transactions
+        self._in_flight = in_flight
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `Writer.publish`. After a failure, whatever it was, a new writer is needed."""
+        if self._transactions is None:
+            raise Conflict("this writer has failed or is closed; nothing was written")
+        with self._in_flight.hold(limits.check(messages)):
+            try:
+                self._transactions.run(messages)
+            except (Unavailable, Conflict):
+                self._transactions = None
+                raise
+
+    def close(self) -> None:
+        """See `Writer.close`."""
+        transactions, self._transactions = self._transactions, None
+        if transactions is not None:
+            transactions.close()
