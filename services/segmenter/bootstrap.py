@@ -1,0 +1,36 @@
+"""The segmenter's one composition root."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.core.ontology import Ontology
+from services.kit.blobs.images import ImageStore
+from services.kit.service import Adapters, Service
+from services.segmenter.grpc import SegmenterServicer
+from services.segmenter.handlers import Segmenter
+from services.segmenter.settings import SegmenterSettings
+from services.segmenter.strategies import concept_segmenter
+from services.segmenter.worker import GROUP, worker
+from tercet.v1 import segmenter_pb2, segmenter_pb2_grpc
+
+
+def build(adapters: Adapters, settings: SegmenterSettings) -> Service:
+    """The service, not yet running."""
+    segmenter = Segmenter(
+        inference=adapters.inference,
+        concepts=concept_segmenter(adapters.inference, adapters.clock, settings),
+        images=ImageStore(adapters.blobs),
+        ontology=Ontology.load(settings.ontology),
+        clock=adapters.clock,
+        settings=settings,
+    )
+    return Service(
+        name=GROUP,
+        grpc_service=segmenter_pb2.DESCRIPTOR.services_by_name["SegmenterService"].full_name,
+        register=partial(
+            segmenter_pb2_grpc.add_SegmenterServiceServicer_to_server, SegmenterServicer(segmenter)
+        ),
+        workers=[worker(segmenter, adapters, settings)],
+        models=segmenter.concepts.models,
+    )
