@@ -135,7 +135,7 @@ class Segmenter:
         """One finding a phrase; no call for no phrase."""
         found: list[Finding] = []
         content = self.images.content(image) if phrases else b""
-        step = self.settings.phrases_per_call
+        step = self.settings.segmenter_phrases
         for start in range(0, len(phrases), step):
             findings, size = self.concepts.find(content, phrases[start : start + step])
             domain.check_size(np.array(size), image.height, image.width)

@@ -50,7 +50,9 @@ class SegmenterSettings(KitSettings):
         "as much.",
     )
     max_instances: int = Field(100, ge=1, description="Most instances of a phrase.")
-    phrases_per_call: int = Field(128, ge=1, description="Most phrases of one model call; more take several.")
+    segmenter_phrases: int = Field(
+        128, ge=1, description="Most phrases of one model call; more take several."
+    )
     points_per_side: int = Field(
         0, ge=0, le=64, description="Grid of everything-mode where a call names none; 0: the model's own."
     )
