@@ -1,8 +1,9 @@
 """The bus of the one-process mode: a durable log in one SQLite file, with the semantics of the real one.
 
-Durability: with `synchronous=FULL` (the default) what `publish` and `commit` returned from survives a kill of the
-process and a loss of power; with `NORMAL` it survives a kill, and a loss of power may take the last transactions, whole
-and from the end. Either way no transaction is ever seen in part. One process opens a file at a time.
+Durability: with `synchronous=FULL` (the default) what `publish` and `commit` returned from survives a kill of
+the process and a loss of power; with `NORMAL` it survives a kill, and a loss of power may take the last
+transactions, whole and from the end. Either way no transaction is ever seen in part. One process opens a file
+at a time.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ _READ_ROWS = 32
 class EmbeddedBus:
     """A `Bus` in one SQLite file, or in memory for `:memory:`.
 
-    `partitions` counts for a new file; an old one keeps its number. `in_flight_bytes` bounds the publish calls under
-    way together. A group that has not moved for `stall_seconds` while records wait is stalled.
+    `partitions` counts for a new file; an old one keeps its number. `in_flight_bytes` bounds the publish
+    calls under way together. A group that has not moved for `stall_seconds` while records wait is stalled.
     """
 
     def __init__(
@@ -278,7 +279,8 @@ class EmbeddedBus:
 
     def _rows(self, topic: str, partition: int, start: int, count: int) -> Iterator[tuple[Any, ...]]:
         return self._db.execute(
-            f"SELECT {_COLUMNS} FROM records WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",
+            f"SELECT {_COLUMNS} FROM records WHERE topic = ? AND partition = ? AND offset >= ?"
+            " ORDER BY offset LIMIT ?",
             (topic, partition, start, count),
         )
 
@@ -312,12 +314,11 @@ class EmbeddedBus:
     ) -> PartitionLag:
         topic, number = partition
         records = self._ends.get(partition, 0) - offset
-        oldest_ms = now_ms
-        for (oldest_ms,) in self._db.execute(
+        oldest = self._db.execute(
             "SELECT timestamp_ms FROM records WHERE topic = ? AND partition = ? AND offset = ?",
             (topic, number, offset),
-        ):
-            pass
+        ).fetchone()
+        oldest_ms = now_ms if oldest is None else oldest[0]
         waiting_ms = now_ms - max(oldest_ms, moved_ms)
         return PartitionLag(
             group=group,

@@ -9,7 +9,7 @@ Partition = tuple[str, int]
 
 
 class Member:
-    """One member of a group: its partitions and, on each, the span that was delivered and is not committed."""
+    """One member of a group: its partitions, and on each the span that was delivered and is not committed."""
 
     def __init__(self, group: str, topics: Sequence[str]) -> None:
         self.group = group
@@ -44,7 +44,7 @@ class Member:
         self._spans[partition] = (self._spans[partition][0], offset + 1)
 
     def holds(self, partition: Partition, offset: int) -> bool:
-        """Whether the record was delivered to the member, is not committed, and the partition never left since."""
+        """Whether the record was delivered, is not committed, and its partition did not leave since."""
         first, end = self._spans.get(partition, (0, 0))
         return first <= offset < end
 

@@ -21,8 +21,9 @@ from services.kit.clock import Clock, SystemClock
 class KafkaBus:
     """A `Bus` on Kafka. Nothing connects before it is used.
 
-    `PartitionLag.records` are offsets behind: they count the marker that each transaction leaves in a partition, so
-    that they are at most too high by the transactions unread, and 0 exactly when no record is unread.
+    `PartitionLag.records` are offsets behind: they count the marker that each transaction leaves in a
+    partition, so that they are at most too high by the transactions unread, and 0 exactly when no record is
+    unread.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class KafkaBus:
     def publish(self, messages: Sequence[Message]) -> None:
         """Write all of the messages or none (see `Bus.publish`).
 
-        When the answer to the commit is lost, whether it happened is found out by reading; `Unavailable` then means
-        that it did not, or, if Kafka stays away, that it may have.
+        When the answer to the commit is lost, whether it happened is found out by reading; `Unavailable` then
+        means that it did not, or, if Kafka stays away, that it may have.
         """
         self._check_open()
         total = limits.check(messages)
@@ -93,7 +94,7 @@ class KafkaBus:
         return self._reader.read(self._reader.spans(topics, since_ms))
 
     def writer(self, name: str) -> KafkaWriter:
-        """Become the one writer of the name (see `Bus.writer`): a producer whose start fences the one before."""
+        """Become the one writer of the name (see `Bus.writer`): its producer fences the one before."""
         self._check_open()
         transactions = self._transactions(f"writer-{name}")
         transactions.start()
@@ -105,7 +106,7 @@ class KafkaBus:
         return self._lag.lag()
 
     def close(self) -> None:
-        """Close what the bus itself has opened; consumers and writers are closed by those who asked for them."""
+        """Close what the bus itself opened; consumers and writers are closed by those who asked for them."""
         self._closed = True
         for _ in range(self._settings.publishers):
             try:
@@ -143,7 +144,7 @@ class KafkaBus:
 
 
 class KafkaWriter:
-    """A `Writer` on Kafka. It never starts a second producer: that would fence the writer that came after it."""
+    """A `Writer` on Kafka. It never starts a second producer, which would fence the writer after it."""
 
     def __init__(self, transactions: Transactions, in_flight: limits.InFlight) -> None:
         self._transactions: Transactions | None = transactions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
@@ -26,9 +25,10 @@ log = structlog.get_logger(__name__)
 class KafkaMember:
     """A `Consumer` on Kafka.
 
-    For each partition it keeps the span of offsets that was delivered and is not committed. A partition that leaves
-    takes its span along, so that its records can no longer be committed, even if it comes back: whoever had it
-    meanwhile may have committed them. The group's generation fences what this member cannot know.
+    For each partition it keeps the span of offsets that was delivered and is not committed. A partition that
+    leaves takes its span along, so that its records can no longer be committed, even if it comes back:
+    whoever had it meanwhile may have committed them. The group's generation fences what this member cannot
+    know.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Lag of consumer groups on Kafka: how many records, how old the oldest of them is, who reads, whether it moves."""
+"""Lag of consumer groups on Kafka: how many records, how old the oldest is, who reads, whether it moves."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _Key = tuple[str, TopicPartition]
 class KafkaLag:
     """Computes lag, at most once in `lag_seconds`; in between it gives the same answer again. Thread-safe.
 
-    A call costs three requests to the group coordinators and two to the partition leaders, and one fetch for every
-    partition whose oldest unread record is not the one of the call before.
+    A call costs three requests to the group coordinators and two to the partition leaders, and one fetch for
+    every partition whose oldest unread record is not the one of the call before.
     """
 
     def __init__(self, bootstrap: str, settings: KafkaSettings, reader: KafkaReader, clock: Clock) -> None:
@@ -89,7 +89,7 @@ class KafkaLag:
     def _partition(
         self, group: str, partition: TopicPartition, offset: int, end: int, members: int
     ) -> PartitionLag:
-        oldest_ms = self._oldest_ms(group, partition, offset, end) if offset < end else None
+        oldest_ms = self._oldest_ms(partition, offset, end) if offset < end else None
         now = self._clock.monotonic()
         last_offset, moved_at = self._moved.get((group, partition), (-1, now))
         if last_offset != offset or oldest_ms is None:
@@ -105,7 +105,7 @@ class KafkaLag:
             stalled=oldest_ms is not None and now - moved_at > self._settings.stall_seconds,
         )
 
-    def _oldest_ms(self, group: str, partition: TopicPartition, offset: int, end: int) -> int | None:
+    def _oldest_ms(self, partition: TopicPartition, offset: int, end: int) -> int | None:
         """When the oldest unread record was written; None when what is left holds none, only markers."""
         known = self._oldest.setdefault(partition, {})
         if offset in known:

@@ -59,7 +59,7 @@ class KafkaReader:
             starts = self.starts(partitions)
         else:
             with self._borrowed() as consumer:
-                found = consumer.offsets_for_times({partition: since_ms for partition in partitions})
+                found = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
             starts = {
                 partition: ends[partition] if found.get(partition) is None else found[partition].offset
                 for partition in partitions
@@ -111,7 +111,8 @@ class KafkaReader:
                 for record in records:
                     if record.offset < left.get(partition, 0):
                         yield record_of(record)
-            # The position passes the markers of transactions and what was aborted; the last record may not come.
+            # The position passes the markers of transactions and what was aborted; the last record may not
+            # come.
             done = [
                 partition for partition, end in left.items() if (consumer.position(partition) or 0) >= end
             ]

@@ -20,8 +20,8 @@ class KafkaSettings(BaseSettings):
 
     instance: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}",
-        description="Name of this process among the replicas, the same after a restart: a restarted process then ends "
-        "at once the transactions that its predecessor left open. Unset: random, and they end by their timeout.",
+        description="Name of this process among the replicas, the same after a restart: a restarted process "
+        "then ends the transactions that its predecessor left open. Unset: random; they end by timeout.",
     )
     session_timeout_seconds: float = Field(
         default=10.0,
@@ -74,7 +74,7 @@ def client(bootstrap: str, settings: KafkaSettings) -> dict[str, Any]:
 
 
 def producer(bootstrap: str, settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
-    """A transactional producer: acknowledged by all in-sync replicas; no compression, since images have theirs."""
+    """A transactional producer: acknowledged by all in-sync replicas; not compressed, as images are."""
     return {
         **client(bootstrap, settings),
         "client_id": transactional_id,
@@ -105,7 +105,8 @@ def reader(bootstrap: str, settings: KafkaSettings) -> dict[str, Any]:
         "enable_auto_commit": False,
         "max_partition_fetch_bytes": MAX_MESSAGE_BYTES,
         "fetch_max_bytes": max(settings.fetch_bytes, MAX_MESSAGE_BYTES),
-        "fetch_max_wait_ms": 200,
+        # What is read is there already; a fetch that waits for more would hold up the next one.
+        "fetch_max_wait_ms": 10,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
     }
@@ -122,6 +123,7 @@ def member(bootstrap: str, settings: KafkaSettings, group: str) -> dict[str, Any
         "heartbeat_interval_ms": _ms(settings.session_timeout_seconds / 5),
         "max_poll_interval_ms": _ms(settings.poll_interval_limit_seconds),
         "metadata_max_age_ms": 30_000,
+        "fetch_max_wait_ms": 250,
     }
 
 

@@ -1,7 +1,7 @@
 """Transactions on Kafka: all of the messages and offsets, or none, with the outcome known wherever it can be.
 
-kafka-python's own recovery is not relied on: whatever goes wrong, the producer is thrown away and another one with the
-same transactional id takes over, which fences the old one and settles what it left open.
+kafka-python's own recovery is not relied on: whatever goes wrong, the producer is thrown away and another one
+with the same transactional id takes over, which fences the old one and settles what it left open.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Transactions:
     ) -> None:
         """One transaction: the messages, and the offsets of the consumer group, if any.
 
-        `group` is the group metadata of the consumer, by which the broker refuses one that lost its membership.
-        Raises `Unavailable` when nothing was written, `OutcomeUnknown` when it may have been, and `Conflict` when
-        another producer has taken the transactional id.
+        `group` is the group metadata of the consumer, by which the broker refuses one that lost its
+        membership. Raises `Unavailable` when nothing was written, `OutcomeUnknown` when it may have been, and
+        `Conflict` when another producer has taken the transactional id.
         """
         self.start()
         written: tuple[TopicPartition, int] | None = None
@@ -132,7 +132,8 @@ class Transactions:
                     written = (TopicPartition(placed.topic, placed.partition), placed.offset)
                 futures.clear()
                 in_flight = 0
-                # Each chunk has the time that a small message would have; the transaction's own timeout bounds all.
+                # Each chunk has the time that a small message would have; the transaction's own timeout
+                # bounds all.
                 deadline = monotonic() + self._settings.answer_seconds
         return written
 
@@ -143,7 +144,7 @@ class Transactions:
         def run() -> None:
             try:
                 call()
-            except BaseException as error:  # noqa: BLE001 - handed to the caller below
+            except BaseException as error:
                 errors.append(error)
 
         thread = threading.Thread(target=run, name=f"{self._id}-transaction", daemon=True)
@@ -164,5 +165,6 @@ def _throw_away(producer: Any) -> None:
     try:
         producer.close(timeout=0)
     except KafkaError:
-        # close() gives up before it stops the thread when records are unsent; the thread would go on retrying.
+        # close() gives up before it stops the thread when records are unsent; the thread would go on
+        # retrying.
         producer._sender.force_close()

@@ -11,7 +11,7 @@ from services.kit.bus.ports import Message
 from services.kit.bus.topics import MAX_RECORD_BYTES
 
 DEAD_LETTER_BYTES = 16 * 1024
-"""What a dead letter may have over the record that it holds."""
+"""What a dead letter, and a record replayed from one, may have over the record as it was."""
 
 
 def size(message: Message) -> int:
@@ -24,7 +24,8 @@ def check(messages: Iterable[Message]) -> int:
     """Bytes of all of the messages. Raises `TooLarge` when one passes `MAX_RECORD_BYTES`."""
     total = 0
     for message in messages:
-        limit = MAX_RECORD_BYTES + (DEAD_LETTER_BYTES if message.topic.endswith(".dlq") else 0)
+        carries_more = message.topic.endswith(".dlq") or "replayed_from" in message.headers
+        limit = MAX_RECORD_BYTES + (DEAD_LETTER_BYTES if carries_more else 0)
         bytes_ = size(message)
         if bytes_ > limit:
             raise TooLarge(f"a record for {message.topic} has {bytes_} bytes; the limit is {limit}")

@@ -28,7 +28,7 @@ Outcome = Done | Poison
 Handler = Callable[[Sequence[Record]], Sequence[Outcome]]
 """Works a batch; one outcome for each record, in order.
 
-Raising `Unavailable` or `Overloaded` has the batch tried again with backoff, without end: the fault is around us, not
-in the records. Any other exception has the records tried one by one, and each that still fails after the attempts
-allowed is poison.
+Raising `Unavailable` or `Overloaded` has the batch tried again with backoff, without end: the fault is around
+us, not in the records. Any other exception has the records tried one by one, and each that still fails after
+the attempts allowed is poison.
 """

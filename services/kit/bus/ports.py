@@ -1,4 +1,4 @@
-"""What a bus is. Adapters: `services.kit.bus.kafka` (real) and `services.kit.bus.embedded` (one SQLite file)."""
+"""What a bus is. Adapters: `services.kit.bus.kafka` (real), `services.kit.bus.embedded` (one SQLite file)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Record(Message):
 class PartitionLag:
     """How far a consumer group is behind on one partition.
 
-    `records` unread, `seconds` the age of the oldest unread record (0 when none), `members` live consumers of the
-    group, `stalled` when records wait and the group has not moved for the stall limit.
+    `records` unread, `seconds` the age of the oldest unread record (0 when none), `members` live consumers of
+    the group, `stalled` when records wait and the group has not moved for the stall limit.
     """
 
     group: str
@@ -49,8 +49,8 @@ class Consumer(Protocol):
     def poll(self, *, max_records: int, timeout: float, max_bytes: int | None = None) -> Sequence[Record]:
         """Up to `max_records` new records within `timeout` seconds, in order within a partition.
 
-        Of more than one record, no more than `max_bytes` together. While paused it returns nothing and keeps the
-        membership alive.
+        Of more than one record, no more than `max_bytes` together. While paused it returns nothing and keeps
+        the membership alive.
         """
 
     def pause(self) -> None:
@@ -62,8 +62,8 @@ class Consumer(Protocol):
     def commit(self, records: Sequence[Record], outputs: Sequence[Message]) -> None:
         """Write `outputs` and mark `records` as consumed, in one transaction.
 
-        Raises `Unavailable` when it certainly did not happen or its outcome is unknown: the consumer then rewinds by
-        itself, and `poll` delivers again whatever is not committed.
+        Raises `Unavailable` when it certainly did not happen or its outcome is unknown: the consumer then
+        rewinds by itself, and `poll` delivers again whatever is not committed.
         """
 
     def rewind(self) -> None:
@@ -89,23 +89,26 @@ class Bus(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
         """Write all of the messages or none; returns once all in-sync replicas have them.
 
-        Raises `Unavailable` when that cannot be had in time, `Overloaded` when too many bytes are in flight and
-        `TooLarge` for a message over the limit.
+        Raises `Unavailable` when that cannot be had in time, `Overloaded` when too many bytes are in flight
+        and `TooLarge` for a message over the limit.
         """
 
     def subscribe(self, *, group: str, topics: Sequence[str]) -> Consumer:
         """A new member of the group, from the oldest record where the group has no offset yet."""
 
     def read(self, topics: Sequence[str], *, since_ms: int | None = None) -> Iterator[Record]:
-        """Committed records from the start (or from `since_ms`) to the end as it is at the call, without a group.
+        """Committed records from the start (or from `since_ms`) to the end as it is at the call, without a
+        group.
 
         In order within a partition; topics one after the other in the order given.
         """
 
     def writer(self, name: str) -> Writer:
-        """Become the one writer of the name. What an earlier writer had not committed is given up, now and for good.
+        """Become the one writer of the name. What an earlier writer had not committed is given up, now and
+        for good.
 
-        What is read after this call and published through the writer is therefore decided by one party at a time.
+        What is read after this call and published through the writer is therefore decided by one party at a
+        time.
         """
 
     def lag(self) -> Sequence[PartitionLag]:

@@ -40,7 +40,7 @@ DEFAULT_PARTITIONS = 4
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Largest record: key, value and headers together; the fetch sizes and the gRPC limits agree with it."""
 MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + 64 * 1024
-"""The brokers' `max.message.bytes`: a largest record, its framing, and the headers that a dead letter adds to it."""
+"""The brokers' `max.message.bytes`: a largest record, its framing, and what a dead letter adds to it."""
 INLINE_IMAGE_BYTES = 1024 * 1024
 """An encoded image up to this size travels inside its record, a larger one as a claim check."""
 
@@ -52,6 +52,15 @@ def dead_letter(topic: str) -> str:
 
 ALL_TOPICS: tuple[str, ...] = (*TOPICS, *map(dead_letter, TOPICS), DLQ_REPLAYS)
 """What must exist on a broker."""
+
+
+def configuration(topic: str) -> dict[str, str]:
+    """What a broker is told about the topic when it is made."""
+    sizes = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    if topic == DLQ_REPLAYS:
+        # A marker must outlive its dead letter, or the letter would be open again.
+        return {**sizes, "cleanup.policy": "compact", "retention.ms": "-1"}
+    return sizes
 
 
 def encode(

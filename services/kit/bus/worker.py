@@ -1,7 +1,7 @@
 """The Kafka door of a service: poll, work, commit, without losing a record or writing one twice.
 
-One thread polls and commits. The handler runs in a thread of its own while the consumer is paused and keeps polling,
-so that slow model work never costs the membership of the group.
+One thread polls and commits. The handler runs in a thread of its own while the consumer is paused and keeps
+polling, so that slow model work never costs the membership of the group.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class WorkerSettings(BaseSettings):
     )
 
 
-class _Stopped(Exception):
+class _StopError(Exception):
     """The worker was told to stop, and the batch at hand cannot be finished in time."""
 
 
 class Worker:
     """A member of a consumer group that works the topics' records with a handler.
 
-    `skip` says which records need no work any more (their job was cancelled): they are consumed without outputs.
-    `die` ends the process when a commit hangs; the restart fences what was left of the old producer.
+    `skip` says which records need no work any more (their job was cancelled): they are consumed without
+    outputs. `die` ends the process when a commit hangs; the restart fences what was left of the old producer.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Worker:
         watchdog.start()
         try:
             self._run()
-        except _Stopped:
+        except _StopError:
             self._log.info("batch given up: told to stop")
         except Exception as error:
             self._halt(f"{type(error).__name__}: {error}")
@@ -126,7 +126,7 @@ class Worker:
             ended.set()
 
     def stop(self) -> None:
-        """Have `run` finish the batch at hand within the grace, or give it up, and return. Any thread, any time."""
+        """Have `run` finish the batch at hand within the grace, or give it up, and return. Any thread may."""
         self._stop.set()
 
     def poll_age(self) -> float:
@@ -189,7 +189,7 @@ class Worker:
         try:
             return [(outcome, 1) for outcome in self._attempt(consumer, records)]
         except Exception as error:
-            if isinstance(error, _Stopped):
+            if isinstance(error, _StopError):
                 raise
             if len(records) == 1:
                 return [self._alone(consumer, records[0], failed=error)]
@@ -218,7 +218,7 @@ class Worker:
             try:
                 (outcome,) = self._attempt(consumer, [record])
                 return outcome, attempts + 1
-            except _Stopped:
+            except _StopError:
                 raise
             except Exception as error:
                 failed = error
@@ -235,7 +235,7 @@ class Worker:
                     now = self._clock.monotonic()
                     deadline = now + self._settings.drain_seconds if deadline is None else deadline
                     if now >= deadline:
-                        raise _Stopped
+                        raise _StopError
             try:
                 return future.result()
             except (Unavailable, Overloaded) as error:
@@ -271,7 +271,7 @@ class Worker:
         return [by_record.get(id(record)) for record in records]
 
     def _outputs(self, records: Sequence[Record], worked: list[tuple[Outcome | None, int]]) -> list[Message]:
-        """What is written for the batch. An outcome that is too large to be written becomes poison, in place."""
+        """What is written for the batch. An outcome too large to be written becomes poison, in place."""
         outputs: list[Message] = []
         for index, (record, (outcome, attempts)) in enumerate(zip(records, worked, strict=True)):
             if isinstance(outcome, Done):
@@ -308,11 +308,11 @@ class Worker:
         return ceiling * random.uniform(0.5, 1.0)
 
     def _pause(self, consumer: Consumer, seconds: float) -> None:
-        """Wait with a paused consumer, its membership alive. Raises `_Stopped` when told to stop meanwhile."""
+        """Wait with a paused consumer, its membership alive. Raises `_StopError` when told to stop."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             if self._clock.wait(self._stop, min(left, self._settings.keepalive_seconds)):
-                raise _Stopped
+                raise _StopError
             self._poll(consumer, 0.0)
 
     def _transient(self, connect: Callable[[], Consumer]) -> Consumer:
@@ -324,7 +324,7 @@ class Worker:
                 failures += 1
                 self._log.warning("cannot subscribe yet", error=str(error), failures=failures)
                 if self._clock.wait(self._stop, self._backoff(failures)):
-                    raise _Stopped from error
+                    raise _StopError from error
 
     def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(min(1.0, self._settings.commit_limit_seconds)):
