@@ -1,16 +1,16 @@
 """Parse every request on its own, compute together, answer on its own."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 
 from services.core.errors import InvalidInput
 from services.networks.errors import ModelError
-from services.networks.tensors import Answer, Request, bytes_tensor
+from services.networks.tensors import Answer, Request, Tensors, bytes_tensor
 
 Parsed = TypeVar("Parsed")
 
@@ -26,7 +26,7 @@ class BatchedModel(ABC, Generic[Parsed]):
         """The request in the model's terms. Raises `ModelError` or `InvalidInput`."""
 
     @abstractmethod
-    def compute(self, batch: Sequence[Parsed]) -> list[dict[str, np.ndarray] | ModelError]:
+    def compute(self, batch: Sequence[Parsed]) -> list[Tensors | ModelError]:
         """One answer a parsed request."""
 
     @abstractmethod
@@ -49,6 +49,9 @@ class BatchedModel(ABC, Generic[Parsed]):
         if good:
             computed = self.compute([parsed for _, parsed in good])
             for (number, _), answer in zip(good, computed, strict=True):
-                answers[number] = answer if isinstance(answer, ModelError) else {
-                    **answer, "model": bytes_tensor([self.version])}
+                answers[number] = (
+                    answer
+                    if isinstance(answer, ModelError)
+                    else {**answer, "model": bytes_tensor([self.version])}
+                )
         return answers

@@ -1,4 +1,7 @@
-"""Weights on disk: safetensors (half precision, ours) and PyTorch files, loaded without running pickled code."""
+"""Weights on disk: safetensors (half precision, ours) and PyTorch files, loaded without running pickled
+code.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -16,10 +19,15 @@ Tensors = dict[str, torch.Tensor]
 
 
 def fingerprint(path: Path) -> str:
-    """First 8 hex digits of the SHA-256 of a weights file, or of all weight files of a folder in order of name."""
+    """First 8 hex digits of the SHA-256 of a weights file, or of all weight files of a folder in order of
+    name.
+    """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(
-        file for file in path.iterdir() if file.suffix in {".safetensors", ".bin", ".pth", ".pt"})
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(file for file in path.iterdir() if file.suffix in {".safetensors", ".bin", ".pth", ".pt"})
+    )
     if not files:
         raise ModelError(f"{path} holds no weights (.safetensors, .bin, .pth)", invalid=False)
     for file in files:
@@ -30,7 +38,9 @@ def fingerprint(path: Path) -> str:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a .safetensors, .pth or .pt file, on the CPU. Raises `ModelError` naming the file and the fault."""
+    """The tensors of a .safetensors, .pth or .pt file, on the CPU. Raises `ModelError` naming the file and
+    the fault.
+    """
     if not path.is_file():
         raise ModelError(f"weights file {path} does not exist", invalid=False)
     try:
@@ -38,10 +48,14 @@ def read_tensors(path: Path) -> Tensors:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as fault:
-        raise ModelError(f"{path} holds pickled code, not only tensors; it was not run. Save its state_dict()",
-                         invalid=False) from fault
+        raise ModelError(
+            f"{path} holds pickled code, not only tensors; it was not run. Save its state_dict()",
+            invalid=False,
+        ) from fault
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as fault:
-        raise ModelError(f"{path} is damaged or truncated ({fault}); fetch it again", invalid=False) from fault
+        raise ModelError(
+            f"{path} is damaged or truncated ({fault}); fetch it again", invalid=False
+        ) from fault
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ModelError(f"{path} is not a state_dict of tensors", invalid=False)
     return loaded
@@ -54,12 +68,21 @@ def load_into(network: nn.Module, path: Path) -> None:
     wrong = sorted(
         [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
         + [f"{name} is not part of the network" for name in tensors.keys() - wanted.keys()]
-        + [f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
-           for name in wanted.keys() & tensors.keys() if tensors[name].shape != wanted[name].shape])
+        + [
+            f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
+            for name in wanted.keys() & tensors.keys()
+            if tensors[name].shape != wanted[name].shape
+        ]
+    )
     if wrong:
-        raise ModelError(f"{path} is of another architecture: {wrong[0]} ({len(wrong)} such faults); "
-                         "choose the registry name that the checkpoint was made with", invalid=False)
-    broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+        raise ModelError(
+            f"{path} is of another architecture: {wrong[0]} ({len(wrong)} such faults); "
+            "choose the registry name that the checkpoint was made with",
+            invalid=False,
+        )
+    broken = [
+        name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()
+    ]
     if broken:
         raise ModelError(f"{path} holds NaN or infinity in {broken[0]}", invalid=False)
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in tensors.items()})
@@ -67,8 +90,10 @@ def load_into(network: nn.Module, path: Path) -> None:
 
 def save_half(network: nn.Module, path: Path) -> None:
     """Write the network's tensors as half-precision safetensors."""
-    tensors = {name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-               for name, value in network.state_dict().items()}
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(0o644)

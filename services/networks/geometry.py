@@ -1,4 +1,5 @@
 """Boxes as tensors."""
+
 from __future__ import annotations
 
 import torch
@@ -12,12 +13,17 @@ def centre_to_corners(boxes: Tensor) -> Tensor:
 
 
 def paired_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (Rezatofighi et al., 2019) of corner boxes that broadcast against each other."""
+    """IoU and generalised IoU (Rezatofighi et al., 2019) of corner boxes that broadcast against each
+    other.
+    """
     low, high = torch.max(first[..., :2], second[..., :2]), torch.min(first[..., 2:], second[..., 2:])
     overlap = (high - low).clamp(min=0).prod(-1)
     areas = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (first, second)]
     union = areas[0] + areas[1] - overlap
-    hull_low, hull_high = torch.min(first[..., :2], second[..., :2]), torch.max(first[..., 2:], second[..., 2:])
+    hull_low, hull_high = (
+        torch.min(first[..., :2], second[..., :2]),
+        torch.max(first[..., 2:], second[..., 2:]),
+    )
     hull = (hull_high - hull_low).clamp(min=0).prod(-1)
     iou = overlap / (union + 1e-6)
     return iou, iou - (hull - union) / (hull + 1e-6)
@@ -33,5 +39,5 @@ def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     alive = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
     for position in range(len(order)):
         if alive[position]:
-            alive[position + 1:] &= ~overlaps[position, position + 1:]
+            alive[position + 1 :] &= ~overlaps[position, position + 1 :]
     return order[alive]

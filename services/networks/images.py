@@ -1,4 +1,5 @@
 """Encoded images in, pixels out."""
+
 from __future__ import annotations
 
 import hashlib
@@ -16,14 +17,18 @@ MOST_PIXELS = 100_000_000
 
 
 def decode_image(encoded: bytes) -> Pixels:
-    """Upright RGB pixels uint8 [H, W, 3]. Raises `ModelError` for what is no image, truncated or too large."""
+    """Upright RGB pixels uint8 [H, W, 3]. Raises `ModelError` for what is no image, truncated or too
+    large.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow's own limit only warns; ours, read from the header, refuses.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(encoded))
             if image.width * image.height > MOST_PIXELS:
-                raise ModelError(f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS} are taken")
+                raise ModelError(
+                    f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS} are taken"
+                )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError as fault:
         raise ModelError("the image's bytes are of no known format") from fault
@@ -37,13 +42,17 @@ def content_hash(encoded: bytes) -> str:
 
 
 def fit_longest_side(pixels: Pixels, side: int) -> Pixels:
-    """Resize (bilinear, antialiased) so that the longer side is `side`; sizes round as segment-anything's do."""
+    """Resize (bilinear, antialiased) so that the longer side is `side`; sizes round as segment-anything's
+    do.
+    """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     size = int(width * scale + 0.5), int(height * scale + 0.5)
     if size == (width, height):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BILINEAR))
+    return np.asarray(
+        Image.fromarray(pixels).resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BILINEAR)
+    )
 
 
 def pad_square(pixels: Pixels) -> Pixels:

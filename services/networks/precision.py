@@ -1,5 +1,7 @@
-"""Which number format and device the networks compute in. The CPU is asked first: bf16 without AVX512-BF16 is emulated
-and about twenty times slower than fp32, with it about twice as fast."""
+"""Which number format and device the networks compute in. The CPU is asked first: bf16 without AVX512-BF16 is
+emulated and about twenty times slower than fp32, with it about twice as fast.
+"""
+
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +16,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @cache
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively (Linux reports it in /proc/cpuinfo; elsewhere the answer is no)."""
+    """Whether the CPU multiplies bf16 natively (Linux reports it in /proc/cpuinfo; elsewhere the answer is
+    no).
+    """
     info = Path("/proc/cpuinfo")
     return info.exists() and "avx512_bf16" in info.read_text("utf-8", errors="replace")
 

@@ -1,4 +1,5 @@
 """The served networks behind one contract, used by Triton's model.py and by the one-process mode alike."""
+
 from __future__ import annotations
 
 import os
@@ -15,7 +16,9 @@ NAMES = ("sam", "concept_grounder", "concept_proposer", "verifier")
 
 
 class ServedModel(Protocol):
-    """A loaded network. `version` is `<registry name>-<8 hex of the weights' hash>`, the `model` of every answer."""
+    """A loaded network. `version` is `<registry name>-<8 hex of the weights' hash>`, the `model` of every
+    answer.
+    """
 
     name: str
     version: str
@@ -28,7 +31,9 @@ class ServedModel(Protocol):
 
 
 def load(name: str, settings: NetworkSettings | None = None) -> ServedModel:
-    """Load a network by its name in the model repository. Raises `ModelError` naming the file at fault and the fix."""
+    """Load a network by its name in the model repository. Raises `ModelError` naming the file at fault and
+    the fix.
+    """
     settings = settings or NetworkSettings()
     if name not in NAMES:
         raise ModelError(f"no model is called {name!r}; known are {', '.join(NAMES)}", invalid=False)

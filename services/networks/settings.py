@@ -1,4 +1,5 @@
 """Which networks serve, from where, and with what."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,17 +19,33 @@ class NetworkSettings(BaseSettings):
 
     repository: Path = Field(REPOSITORY, description="model repository that holds the bundled weights")
     device: str = Field("auto", description="auto (CUDA where there is one), cpu, cuda or cuda:N")
-    precision: Precision = Field("auto", description="auto (bf16 where the hardware has it), float32 or bfloat16")
+    precision: Precision = Field(
+        "auto", description="auto (bf16 where the hardware has it), float32 or bfloat16"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; its own choice by default")
     sam: str = Field("vit_tiny", description="SAM's registry name: vit_tiny, vit_b, vit_l or vit_h")
-    sam_weights: Path | None = Field(None, description=".safetensors or public .pth of SAM; the bundled one by default")
-    concept_grounder_weights: Path | None = Field(None, description="OWLv2 directory; the bundled one by default")
-    concept_proposer_weights: Path | None = Field(None, description="proposer's directory; the bundled one by default")
-    verifier_weights: Path | None = Field(None, description="verifier's directory; the bundled one by default")
-    embeddings_kept: int = Field(64, ge=0, description="image embeddings kept by SAM, least recently used first out")
-    grounder_threshold: float | None = Field(None, ge=0, le=1, description="default score threshold; else the weights'")
+    sam_weights: Path | None = Field(
+        None, description=".safetensors or public .pth of SAM; the bundled one by default"
+    )
+    concept_grounder_weights: Path | None = Field(
+        None, description="OWLv2 directory; the bundled one by default"
+    )
+    concept_proposer_weights: Path | None = Field(
+        None, description="proposer's directory; the bundled one by default"
+    )
+    verifier_weights: Path | None = Field(
+        None, description="verifier's directory; the bundled one by default"
+    )
+    embeddings_kept: int = Field(
+        64, ge=0, description="image embeddings kept by SAM, least recently used first out"
+    )
+    grounder_threshold: float | None = Field(
+        None, ge=0, le=1, description="default score threshold; else the weights'"
+    )
 
     def weights(self, model: str, file: str = "") -> Path:
-        """The weights of a model: the setting's, or those bundled in the repository (`file` within its version)."""
+        """The weights of a model: the setting's, or those bundled in the repository (`file` within its
+        version).
+        """
         chosen: Path | None = getattr(self, f"{model}_weights")
         return chosen or self.repository / model / "1" / file

@@ -1,4 +1,7 @@
-"""Reading and making the tensors of the model contract (no batch dimension; BYTES are object arrays of bytes)."""
+"""Reading and making the tensors of the model contract (no batch dimension; BYTES are object arrays of
+bytes).
+"""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +13,7 @@ import numpy.typing as npt
 from services.networks.errors import ModelError
 
 Request = Mapping[str, npt.NDArray[Any]]
+Tensors = dict[str, npt.NDArray[Any]]
 Answer = Mapping[str, npt.NDArray[Any]]
 
 
@@ -45,7 +49,9 @@ def read_text(request: Request, name: str) -> list[str]:
 
 
 def read_rows(request: Request, name: str, columns: int) -> npt.NDArray[np.float32] | None:
-    """An optional FP32 tensor [N, columns]; None if absent or without rows. Raises for other shapes or NaN."""
+    """An optional FP32 tensor [N, columns]; None if absent or without rows. Raises for other shapes or
+    NaN.
+    """
     if name not in request or request[name].size == 0:
         return None
     values = np.asarray(request[name], np.float32)

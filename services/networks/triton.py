@@ -1,7 +1,10 @@
-"""The bridge from Triton's Python backend to a served network: strips and adds the batch dimension, maps errors.
+"""The bridge from Triton's Python backend to a served network: strips and adds the batch dimension, maps
+errors.
 
-Each `model_repository/<model>/1/model.py` subclasses `TritonModel` and names its network; nothing else is there.
+Each `model_repository/<model>/1/model.py` subclasses `TritonModel` and names its network; nothing else is
+there.
 """
+
 from __future__ import annotations
 
 import json
@@ -14,16 +17,21 @@ import numpy as np
 from services.networks.errors import ModelError
 from services.networks.serving import ServedModel, load
 from services.networks.settings import NetworkSettings
+from services.networks.tensors import Tensors
 
 TYPES: dict[str, np.dtype[Any]] = {
-    "TYPE_FP32": np.dtype(np.float32), "TYPE_INT32": np.dtype(np.int32), "TYPE_INT64": np.dtype(np.int64),
+    "TYPE_FP32": np.dtype(np.float32),
+    "TYPE_INT32": np.dtype(np.int32),
+    "TYPE_INT64": np.dtype(np.int64),
     "TYPE_STRING": np.dtype(np.object_),
 }
 
 
 class TritonModel:
-    """A Python backend model. Parameters of config.pbtxt become settings: `weights`, `device`, `precision`, `threads`,
-    `sam`, `embeddings_kept`, `grounder_threshold`; relative weights are looked up in the model's version folder."""
+    """A Python backend model. Parameters of config.pbtxt become settings: `weights`, `device`, `precision`,
+    `threads`, `sam`, `embeddings_kept`, `grounder_threshold`; relative weights are looked up in the model's
+    version folder.
+    """
 
     network: ClassVar[str]
 
@@ -62,15 +70,17 @@ class TritonModel:
             known[f"{self.network}_weights"] = str(version / weights)
         return NetworkSettings.model_validate({**NetworkSettings().model_dump(exclude_unset=True), **known})
 
-    def _read(self, pb: Any, request: Any) -> dict[str, np.ndarray]:
-        tensors = {}
+    def _read(self, pb: Any, request: Any) -> Tensors:
+        tensors: Tensors = {}
         for name in self._inputs:
             tensor = pb.get_input_tensor_by_name(request, name)
             if tensor is None:
                 continue
             values = tensor.as_numpy()
             if values.shape[0] != 1:
-                raise ModelError(f"one request is one image: tensor {name!r} has batch size {values.shape[0]}, not 1")
+                raise ModelError(
+                    f"one request is one image: tensor {name!r} has batch size {values.shape[0]}, not 1"
+                )
             tensors[name] = values[0]
         return tensors
 
@@ -78,6 +88,8 @@ class TritonModel:
         if isinstance(answer, ModelError):
             code = pb.TritonError.INVALID_ARG if answer.invalid else pb.TritonError.INTERNAL
             return pb.InferenceResponse(output_tensors=[], error=pb.TritonError(str(answer), code))
-        tensors = [pb.Tensor(name, np.ascontiguousarray(answer[name].astype(kind))[None])
-                   for name, kind in self._outputs.items()]
+        tensors = [
+            pb.Tensor(name, np.ascontiguousarray(answer[name].astype(kind))[None])
+            for name, kind in self._outputs.items()
+        ]
         return pb.InferenceResponse(output_tensors=tensors)

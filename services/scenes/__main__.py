@@ -1,4 +1,7 @@
-"""`python -m services.scenes --n 1000 --out DIR`: a data set with truth; with `--arrays`, arrays for training."""
+"""`python -m services.scenes --n 1000 --out DIR`: a data set with truth; with `--arrays`, arrays for
+training.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,8 +21,12 @@ def main(
     seed: Annotated[int, typer.Option(help="seed of the first scene; the others follow")] = 0,
     width: Annotated[int, typer.Option(help="image width in pixels")] = 256,
     height: Annotated[int, typer.Option(help="image height in pixels")] = 256,
-    difficulty: Annotated[Difficulty, typer.Option(help="preset of count, size, crowding, occlusion, noise")] = "medium",
-    arrays: Annotated[bool, typer.Option(help="write memory-mapped training arrays instead of images")] = False,
+    difficulty: Annotated[
+        Difficulty, typer.Option(help="preset of count, size, crowding, occlusion, noise")
+    ] = "medium",
+    arrays: Annotated[
+        bool, typer.Option(help="write memory-mapped training arrays instead of images")
+    ] = False,
     measuring: Annotated[bool, typer.Option(help="with --arrays: held-out seeds and compositions")] = False,
     processes: Annotated[int, typer.Option(help="with --arrays: processes to draw with")] = 1,
 ) -> None:

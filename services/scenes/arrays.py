@@ -1,15 +1,17 @@
 """Scenes as memory-mapped arrays, so that training reads pictures as fast as the disk gives them.
 
 A folder holds `images.npy` uint8 [N, side, side, 3], `ids.npy` uint8 [N, side, side] and `objects.npy` int16
-[N, MOST_OBJECTS, 8]: colour, pattern and kind numbers, visible box x0 y0 x1 y1 (end exclusive), unused; rows without an
-object are -1. Scenes that are not square are padded with black at the right or bottom.
+[N, MOST_OBJECTS, 8]: colour, pattern and kind numbers, visible box x0 y0 x1 y1 (end exclusive), unused; rows
+without an object are -1. Scenes that are not square are padded with black at the right or bottom.
 """
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +37,11 @@ class SceneArrays:
     @classmethod
     def open(cls, folder: Path) -> SceneArrays:
         """Map the arrays of `folder`; raises FileNotFoundError where it holds none."""
-        return cls(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "ids.npy", mmap_mode="r"),
-                   np.load(folder / "objects.npy"))
+        return cls(
+            np.load(folder / "images.npy", mmap_mode="r"),
+            np.load(folder / "ids.npy", mmap_mode="r"),
+            np.load(folder / "objects.npy"),
+        )
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -48,8 +53,15 @@ def object_rows(scene: Scene) -> npt.NDArray[np.int16]:
     rows = np.full((MOST_OBJECTS, 8), -1, np.int16)
     for row, instance in zip(rows, scene.instances, strict=False):
         x, y, w, h = instance.box
-        row[:7] = (words.colours.index(instance.colour), words.patterns.index(instance.pattern),
-                   words.kinds.index(instance.kind), x, y, x + w, y + h)
+        row[:7] = (
+            words.colours.index(instance.colour),
+            words.patterns.index(instance.pattern),
+            words.kinds.index(instance.kind),
+            x,
+            y,
+            x + w,
+            y + h,
+        )
         row[7] = 0
     return rows
 
@@ -63,8 +75,14 @@ def varied_settings(seed: int, side: int, measuring: bool) -> SceneSettings:
         width, height = (side, short) if rng.random() < 0.6 else (short, side)
     noise = float(rng.uniform(1, 9)) if rng.random() < 0.35 else 0.0
     quality = int(rng.integers(40, 95)) if rng.random() < 0.3 else None
-    return SceneSettings(width=width, height=height, noise=noise, jpeg_quality=quality, objects=(2, 11),
-                         held_out="favour" if measuring else "exclude")
+    return SceneSettings(
+        width=width,
+        height=height,
+        noise=noise,
+        jpeg_quality=quality,
+        objects=(2, 11),
+        held_out="favour" if measuring else "exclude",
+    )
 
 
 def _fill(job: tuple[Path, int, int, int, int, bool]) -> tuple[int, npt.NDArray[np.int16]]:
@@ -82,18 +100,25 @@ def _fill(job: tuple[Path, int, int, int, int, bool]) -> tuple[int, npt.NDArray[
     return start, np.stack(rows)
 
 
-def write_arrays(folder: Path, count: int, first_seed: int, *, side: int = 256, measuring: bool = False,
-                 processes: int = 1) -> Iterator[int]:
-    """Write `count` scenes of seeds `first_seed`.. to `folder`; yields the number written so far after each chunk."""
+def write_arrays(
+    folder: Path, count: int, first_seed: int, *, side: int = 256, measuring: bool = False, processes: int = 1
+) -> Iterator[int]:
+    """Write `count` scenes of seeds `first_seed`.. to `folder`; yields the number written so far after each
+    chunk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, side, side, 3)).flush()
-    np.lib.format.open_memmap(folder / "ids.npy", "w+", np.uint8, (count, side, side)).flush()
+    open_memmap: Callable[..., np.memmap[Any, Any]] = np.lib.format.open_memmap
+    open_memmap(folder / "images.npy", "w+", np.uint8, (count, side, side, 3)).flush()
+    open_memmap(folder / "ids.npy", "w+", np.uint8, (count, side, side)).flush()
     objects = np.full((count, MOST_OBJECTS, 8), -1, np.int16)
-    jobs = [(folder, start, min(start + CHUNK, count), first_seed, side, measuring) for start in range(0, count, CHUNK)]
+    jobs = [
+        (folder, start, min(start + CHUNK, count), first_seed, side, measuring)
+        for start in range(0, count, CHUNK)
+    ]
     done = 0
     with get_context("spawn").Pool(processes) as pool:
         for start, rows in pool.imap_unordered(_fill, jobs):
-            objects[start:start + len(rows)] = rows
+            objects[start : start + len(rows)] = rows
             done += len(rows)
             yield done
     np.save(folder / "objects.npy", objects)

@@ -1,4 +1,7 @@
-"""Textured grounds: a gradient of two muted colours, sometimes a horizon or bands, with noise at several scales."""
+"""Textured grounds: a gradient of two muted colours, sometimes a horizon or bands, with noise at several
+scales.
+"""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -51,9 +54,11 @@ def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArra
         horizon = int(height * rng.uniform(0.3, 0.7))
         ground[horizon:] = np.clip(ground[horizon:] + rng.uniform(-45, 45, 3), 20, 240)
     if style == 2:
-        phase = (np.float32(np.cos(angle * 3)) * x + np.float32(np.sin(angle * 3)) * y) * np.float32(rng.uniform(15, 70))
+        phase = (np.float32(np.cos(angle * 3)) * x + np.float32(np.sin(angle * 3)) * y) * np.float32(
+            rng.uniform(15, 70)
+        )
         ground += ((np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18)))[..., None]
     shift = (int(rng.integers(height)), int(rng.integers(width)))
     texture = np.roll(_textures(width, height)[rng.integers(TEXTURES)], shift, (0, 1))
-    ground += (texture * np.float32(rng.uniform(2, 14)))[..., None]
-    return ground
+    textured: npt.NDArray[np.float32] = ground + (texture * np.float32(rng.uniform(2, 14)))[..., None]
+    return textured

@@ -1,8 +1,10 @@
-"""The scenes' language: kinds with hypernyms and siblings, colours, patterns, and the compositions held out of training.
+"""The scenes' language: kinds with hypernyms and siblings, colours, patterns, and the compositions held out
+of training.
 
-A composition is a (colour, pattern, kind) triple, numbered `(colour * 4 + pattern) * 12 + kind` by the order of
-`ontology.json`. Phrases have three depths: `bus`, `yellow bus`, `yellow striped bus`.
+A composition is a (colour, pattern, kind) triple, numbered `(colour * 4 + pattern) * 12 + kind` by the order
+of `ontology.json`. Phrases have three depths: `bus`, `yellow bus`, `yellow striped bus`.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,8 +20,9 @@ HELD_OUT_COUNT = 24
 
 @dataclass(frozen=True)
 class Ontology:
-    """`hypernyms[kind]`, `siblings[kind]`, `rgb[colour]`, `near[word]` (colours and patterns), plus phrases of no
-    object at all: `whole_image` and `ungroundable`."""
+    """`hypernyms[kind]`, `siblings[kind]`, `rgb[colour]`, `near[word]` (colours and patterns), plus phrases
+    of no object at all: `whole_image` and `ungroundable`.
+    """
 
     kinds: tuple[str, ...]
     colours: tuple[str, ...]
@@ -54,7 +57,9 @@ def ontology() -> Ontology:
     """The ontology of `ontology.json`, read once."""
     raw = json.loads(resources.files(__package__).joinpath("ontology.json").read_text("utf-8"))
     kinds = raw["kinds"]
-    near = {word: tuple(entry["near"]) for part in ("colours", "patterns") for word, entry in raw[part].items()}
+    near = {
+        word: tuple(entry["near"]) for part in ("colours", "patterns") for word, entry in raw[part].items()
+    }
     return Ontology(
         kinds=tuple(kinds),
         colours=tuple(raw["colours"]),

@@ -1,4 +1,5 @@
 """The phrases that hold in a scene, and the near misses that do not."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ def phrases(scene: Scene, depths: Sequence[int] = DEPTHS) -> dict[str, list[int]
 
 
 def hard_negatives(scene: Scene, limit: int = 30, depths: Sequence[int] = DEPTHS) -> list[str]:
-    """Near misses: one word of a present phrase changed for a sibling, a near colour or another pattern, and absent.
+    """Near misses: one word of a present phrase changed for a sibling, a near colour or another pattern, and
+    absent.
 
     Nearest first: changes of pattern and colour before changes of kind, deeper phrases before shallow ones.
     """

@@ -1,4 +1,5 @@
 """Scenes with known truth: objects placed one over another on a textured ground."""
+
 from __future__ import annotations
 
 import io
@@ -38,7 +39,9 @@ class Instance:
 
 @dataclass(frozen=True)
 class Scene:
-    """`image` uint8 [H, W, 3]; `ids` uint8 [H, W], 0 is ground and i + 1 the visible part of `instances[i]`."""
+    """`image` uint8 [H, W, 3]; `ids` uint8 [H, W], 0 is ground and i + 1 the visible part of
+    `instances[i]`.
+    """
 
     seed: int
     image: npt.NDArray[np.uint8]
@@ -47,11 +50,14 @@ class Scene:
 
     def mask(self, index: int) -> npt.NDArray[np.bool_]:
         """The visible mask of an instance, bool [H, W]."""
-        return self.ids == index + 1
+        return np.equal(self.ids, index + 1)
 
 
 def _draw_composition(
-    rng: np.random.Generator, settings: SceneSettings, earlier: list[Composition], crowd_kind: str | None,
+    rng: np.random.Generator,
+    settings: SceneSettings,
+    earlier: list[Composition],
+    crowd_kind: str | None,
 ) -> Composition:
     words = ontology()
     held_out = words.held_out
@@ -75,7 +81,9 @@ def _draw_composition(
             return colour, pattern, kind
 
 
-def _finish(rng: np.random.Generator, canvas: npt.NDArray[np.float32], settings: SceneSettings) -> npt.NDArray[np.uint8]:
+def _finish(
+    rng: np.random.Generator, canvas: npt.NDArray[np.float32], settings: SceneSettings
+) -> npt.NDArray[np.uint8]:
     """Exposure, noise, rounding and JPEG."""
     canvas += np.float32(rng.standard_normal() * 4)
     if settings.noise > 0:
@@ -91,8 +99,8 @@ def _finish(rng: np.random.Generator, canvas: npt.NDArray[np.float32], settings:
 def make_scene(seed: int, settings: SceneSettings | None = None) -> Scene:
     """The scene of a seed; the same seed and settings always give the same scene.
 
-    Later objects cover earlier ones. An object is placed only where 60 % of it lies inside the image and where every
-    earlier object keeps at least `1 - occlusion` of itself in view; else it is left out.
+    Later objects cover earlier ones. An object is placed only where 60 % of it lies inside the image and
+    where every earlier object keeps at least `1 - occlusion` of itself in view; else it is left out.
     """
     settings = settings or SceneSettings()
     rng = np.random.default_rng(seed)

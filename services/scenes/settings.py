@@ -1,4 +1,5 @@
 """Settings of the scene generator."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -10,21 +11,33 @@ HeldOut = Literal["exclude", "allow", "favour"]
 
 
 class SceneSettings(BaseModel):
-    """How a scene is made. Sizes are shares of the shorter side, so that any image size gives the same picture."""
+    """How a scene is made. Sizes are shares of the shorter side, so that any image size gives the same
+    picture.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(256, ge=32, le=8192, description="image width in pixels")
     height: int = Field(256, ge=32, le=8192, description="image height in pixels")
     objects: tuple[int, int] = Field((2, 10), description="fewest and most objects tried in a scene")
-    size: tuple[float, float] = Field((0.08, 0.47), description="smallest and largest object, share of the shorter side")
-    crowding: float = Field(0.2, ge=0, le=1, description="share of scenes whose objects cluster, mostly of one kind")
-    near_duplicates: float = Field(0.2, ge=0, le=1, description="chance that an object repeats an earlier composition")
+    size: tuple[float, float] = Field(
+        (0.08, 0.47), description="smallest and largest object, share of the shorter side"
+    )
+    crowding: float = Field(
+        0.2, ge=0, le=1, description="share of scenes whose objects cluster, mostly of one kind"
+    )
+    near_duplicates: float = Field(
+        0.2, ge=0, le=1, description="chance that an object repeats an earlier composition"
+    )
     occlusion: float = Field(0.6, ge=0, lt=1, description="most of an object that later objects may hide")
     noise: float = Field(0.0, ge=0, description="standard deviation of photographic noise, in grey levels")
-    jpeg_quality: int | None = Field(None, ge=5, le=100, description="re-encode as JPEG at this quality, if set")
+    jpeg_quality: int | None = Field(
+        None, ge=5, le=100, description="re-encode as JPEG at this quality, if set"
+    )
     long_tail: float = Field(0.0, ge=0, description="Zipf exponent of composition frequencies; 0 is uniform")
-    held_out: HeldOut = Field("allow", description="the 24 held-out compositions: excluded, allowed, or favoured")
+    held_out: HeldOut = Field(
+        "allow", description="the 24 held-out compositions: excluded, allowed, or favoured"
+    )
 
     @classmethod
     def preset(cls, difficulty: Difficulty, **changes: object) -> SceneSettings:
@@ -32,7 +45,13 @@ class SceneSettings(BaseModel):
         presets: dict[str, dict[str, object]] = {
             "easy": {"objects": (2, 5), "size": (0.2, 0.47), "crowding": 0.0, "occlusion": 0.25},
             "medium": {},
-            "hard": {"objects": (6, 16), "size": (0.06, 0.35), "crowding": 0.6, "near_duplicates": 0.35,
-                     "noise": 6.0, "jpeg_quality": 60},
+            "hard": {
+                "objects": (6, 16),
+                "size": (0.06, 0.35),
+                "crowding": 0.6,
+                "near_duplicates": 0.35,
+                "noise": 6.0,
+                "jpeg_quality": 60,
+            },
         }
         return cls.model_validate({**presets[difficulty], **changes})

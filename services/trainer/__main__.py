@@ -1,4 +1,7 @@
-"""`python -m services.trainer fit|evaluate NETWORK --scenes DIR`: train a bundled network on scenes, or measure it."""
+"""`python -m services.trainer fit|evaluate NETWORK --scenes DIR`: train a bundled network on scenes, or
+measure it.
+"""
+
 from __future__ import annotations
 
 import json
@@ -18,10 +21,14 @@ from services.trainer.scenes import TrainingScenes
 Network = Literal["sam", "concept_grounder", "concept_proposer", "verifier"]
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled networks.")
 ROOT = Path(__file__).resolve().parents[2]
-Scenes = Annotated[Path, typer.Option(help="folder of arrays: python -m services.scenes --arrays", exists=True)]
+Scenes = Annotated[
+    Path, typer.Option(help="folder of arrays: python -m services.scenes --arrays", exists=True)
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Threads = Annotated[int | None, typer.Option(help="threads on the CPU; all by default")]
-Work = Annotated[Path | None, typer.Option(help="folder of checkpoint, log and curves; .tercet/training/NETWORK")]
+Work = Annotated[
+    Path | None, typer.Option(help="folder of checkpoint, log and curves; .tercet/training/NETWORK")
+]
 Repository = Annotated[Path, typer.Option(help="model repository to start from and export to")]
 
 
@@ -29,14 +36,18 @@ def make_recipe(network: Network, around: Surroundings) -> Recipe:
     """The recipe of a network; imported here so that one network's needs do not burden another."""
     if network == "sam":
         from services.trainer.recipes.sam import SamRecipe
+
         return SamRecipe(around)
     if network == "concept_grounder":
         from services.trainer.recipes.grounder import GrounderRecipe
+
         return GrounderRecipe(around)
     if network == "concept_proposer":
         from services.trainer.recipes.proposer import ProposerRecipe
+
         return ProposerRecipe(around)
     from services.trainer.recipes.verifier import VerifierRecipe
+
     return VerifierRecipe(around)
 
 
@@ -49,12 +60,18 @@ def _surroundings(device: str, threads: int | None, seed: int, repository: Path)
 
 
 @app.command()
-def fit(network: Network, scenes: Scenes, minutes: Annotated[float, typer.Option(help="minutes to train")],
-        work: Work = None, device: Device = "auto", threads: Threads = None,
-        seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
-        repository: Repository = ROOT / "model_repository",
-        export: Annotated[bool, typer.Option(help="write the weights to the repository afterwards")] = False,
-        fresh: Annotated[bool, typer.Option(help="start anew even if there is a checkpoint")] = False) -> None:
+def fit(
+    network: Network,
+    scenes: Scenes,
+    minutes: Annotated[float, typer.Option(help="minutes to train")],
+    work: Work = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
+    repository: Repository = ROOT / "model_repository",
+    export: Annotated[bool, typer.Option(help="write the weights to the repository afterwards")] = False,
+    fresh: Annotated[bool, typer.Option(help="start anew even if there is a checkpoint")] = False,
+) -> None:
     """Train for some minutes, going on from the last checkpoint."""
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, seed, repository))
@@ -66,19 +83,31 @@ def fit(network: Network, scenes: Scenes, minutes: Annotated[float, typer.Option
 
 
 @app.command()
-def evaluate(network: Network, scenes: Scenes, work: Work = None, device: Device = "auto", threads: Threads = None,
-             limit: Annotated[int, typer.Option(help="scenes to measure on")] = 300,
-             repository: Repository = ROOT / "model_repository",
-             export: Annotated[bool, typer.Option(help="write the weights to the repository as well")] = False,
-             calibration: Annotated[Path | None, typer.Option(
-                 help="arrays on which exported scores are calibrated; those measured on by default")] = None) -> None:
+def evaluate(
+    network: Network,
+    scenes: Scenes,
+    work: Work = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    limit: Annotated[int, typer.Option(help="scenes to measure on")] = 300,
+    repository: Repository = ROOT / "model_repository",
+    export: Annotated[bool, typer.Option(help="write the weights to the repository as well")] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="arrays on which exported scores are calibrated; those measured on by default"),
+    ] = None,
+) -> None:
     """Measure the last checkpoint on held-out scenes; prints JSON."""
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
     history = restore_network(folder / "checkpoint.pt", recipe.network())
     metrics = recipe.evaluate(TrainingScenes(scenes), limit)
-    report = {"network": network, "images": history.images, "minutes": round(history.seconds / 60, 1),
-              **{name: round(value, 4) for name, value in metrics.items()}}
+    report = {
+        "network": network,
+        "images": history.images,
+        "minutes": round(history.seconds / 60, 1),
+        **{name: round(value, 4) for name, value in metrics.items()},
+    }
     typer.echo(json.dumps(report, indent=1))
     (folder / "quality.json").write_text(json.dumps(report, indent=1), "utf-8")
     if export:

@@ -1,4 +1,5 @@
 """Scores to probabilities and thresholds, and the measures that need every score."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,14 +11,19 @@ Scores = npt.NDArray[np.float64]
 
 
 def logistic_fit(positive: Scores, negative: Scores, steps: int = 50) -> tuple[float, float]:
-    """(scale, shift) so that sigmoid(scale * logit + shift) is the chance of a positive, classes weighted alike.
+    """(scale, shift) so that sigmoid(scale * logit + shift) is the chance of a positive, classes weighted
+    alike.
 
     Platt scaling by Newton's method with a little ridge.
     """
     x = np.concatenate([positive, negative])
     y = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
-    weight = np.concatenate([np.full(len(positive), 0.5 / max(len(positive), 1)),
-                             np.full(len(negative), 0.5 / max(len(negative), 1))])
+    weight = np.concatenate(
+        [
+            np.full(len(positive), 0.5 / max(len(positive), 1)),
+            np.full(len(negative), 0.5 / max(len(negative), 1)),
+        ]
+    )
     design = np.stack([x, np.ones_like(x)], 1)
     theta = np.array([1.0, 0.0])
     for _ in range(steps):

@@ -1,5 +1,7 @@
-"""Questions for the verifier with known answers: masks that are right or spoilt in a known way, sets of masks with one
-missing or two merged, phrases that hold, nearly hold, or make no sense."""
+"""Questions for the verifier with known answers: masks that are right or spoilt in a known way, sets of masks
+with one missing or two merged, phrases that hold, nearly hold, or make no sense.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,17 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from services.scenes.ontology import Ontology, ontology
 
 RIGHT_IOU, WRONG_IOU = 0.8, 0.7
-"""A mask is right above the first and wrong below the second; between them it is no clear case and not used."""
+"""A mask is right above the first and wrong below the second; between them it is no clear case and not used.
+"""
 
 
 @dataclass(frozen=True)
 class MaskCase:
-    """Is `mask` bool [H, W] one good instance of `phrase`? `answer` is a choice of mv; `kind` says how it was made."""
+    """Is `mask` bool [H, W] one good instance of `phrase`? `answer` is a choice of mv; `kind` says how it was
+    made.
+    """
 
     mask: Tensor
     phrase: str
@@ -57,7 +62,9 @@ class CaseMaker:
             return MaskCase(mask, phrase, "accept", "right") if _iou(mask, truth) >= RIGHT_IOU else None
         if draw < 0.54:
             near = self._near_miss(target)
-            return None if near is None else MaskCase(self._roughen(truth, 0.5), near, "reject", "wrong phrase")
+            return (
+                None if near is None else MaskCase(self._roughen(truth, 0.5), near, "reject", "wrong phrase")
+            )
         if draw < 0.62:
             others = [i for i, triple in enumerate(self.triples) if not self._fits(phrase, triple)]
             if not others:
@@ -79,9 +86,13 @@ class CaseMaker:
         if draw < 0.2:
             return SetCase(self._some_masks(), self._nonsense(), "flag_label", "nonsense phrase")
         if draw < 0.26:
-            return SetCase(self._some_masks(), self._pick(self.words.whole_image), "whole_image", "whole image")
+            return SetCase(
+                self._some_masks(), self._pick(self.words.whole_image), "whole_image", "whole image"
+            )
         if draw < 0.32:
-            return SetCase(self._some_masks(), self._pick(self.words.ungroundable), "ungroundable", "ungroundable")
+            return SetCase(
+                self._some_masks(), self._pick(self.words.ungroundable), "ungroundable", "ungroundable"
+            )
         if not self.triples:
             return None
         merging = draw > 0.88
@@ -135,10 +146,18 @@ class CaseMaker:
         colour, pattern, kind = triple
         which = int(self.rng.integers(3))
         if which == 0:
-            return self._pick(self.words.near[colour] if self.rng.random() < 0.5 else self.words.colours), pattern, kind
+            return (
+                self._pick(self.words.near[colour] if self.rng.random() < 0.5 else self.words.colours),
+                pattern,
+                kind,
+            )
         if which == 1:
             return colour, self._pick(self.words.patterns), kind
-        return colour, pattern, self._pick(self.words.siblings[kind] if self.rng.random() < 0.5 else self.words.kinds)
+        return (
+            colour,
+            pattern,
+            self._pick(self.words.siblings[kind] if self.rng.random() < 0.5 else self.words.kinds),
+        )
 
     def _near_miss(self, target: int) -> str | None:
         """A phrase that nearly holds for an object."""
@@ -162,8 +181,16 @@ class CaseMaker:
         """A phrase that names nothing: doubled or swapped words, contradictions, words that are not known."""
         colours, patterns, kinds = self.words.colours, self.words.patterns, self.words.kinds
         kind, colour, pattern = self._pick(kinds), self._pick(colours), self._pick(patterns)
-        forms = [f"{kind} {kind}", f"{colour} {self._pick(colours)}", f"{kind} {colour}", f"{pattern} {colour}",
-                 f"{kind} {pattern} {colour}", f"{kind} {self._pick(kinds)}", f"{colour} qzx", "qzx"]
+        forms = [
+            f"{kind} {kind}",
+            f"{colour} {self._pick(colours)}",
+            f"{kind} {colour}",
+            f"{pattern} {colour}",
+            f"{kind} {pattern} {colour}",
+            f"{kind} {self._pick(kinds)}",
+            f"{colour} qzx",
+            "qzx",
+        ]
         return forms[int(self.rng.integers(len(forms)))]
 
     def _roughen(self, mask: Tensor, most: float) -> Tensor:
@@ -173,10 +200,10 @@ class CaseMaker:
             return mask
         area = float(mask.sum())
         sigma = max(1, int(0.04 * area**0.5))
-        soft = F.avg_pool2d(mask[None, None].float(), 2 * sigma + 1, stride=1, padding=sigma)
+        soft = functional.avg_pool2d(mask[None, None].float(), 2 * sigma + 1, stride=1, padding=sigma)
         cells = max(4, int(mask.shape[0] / max(4 * sigma, 6)))
         noise = torch.from_numpy(self.rng.standard_normal((1, 1, cells, cells), np.float32))
-        wave = F.interpolate(noise, mask.shape, mode="bilinear", align_corners=False)
+        wave = functional.interpolate(noise, mask.shape, mode="bilinear", align_corners=False)
         rough = (soft + strength * 0.35 * wave * (soft > 0.02) * (soft < 0.98))[0, 0] > 0.5
         return rough if bool(rough.any()) else mask
 
@@ -186,16 +213,22 @@ class CaseMaker:
         height, width = int(ys.max() - ys.min()) + 1, int(xs.max() - xs.min()) + 1
         kind = ("shifted", "shrunk", "grown", "partial", "merged")[int(self.rng.integers(5))]
         if kind == "shifted":
-            dy, dx = (int(self.rng.uniform(0.12, 0.5) * side * self.rng.choice([-1, 1])) for side in (height, width))
+            dy, dx = (
+                int(self.rng.uniform(0.12, 0.5) * side * self.rng.choice([-1, 1])) for side in (height, width)
+            )
             mask = torch.roll(truth, (dy, dx), (0, 1))
         elif kind in ("shrunk", "grown"):
             reach = max(1, int(self.rng.uniform(0.06, 0.2) * float(truth.sum()) ** 0.5))
             source = (~truth if kind == "shrunk" else truth)[None, None].float()
-            spread = F.max_pool2d(source, 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
+            spread = functional.max_pool2d(source, 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
             mask = ~spread if kind == "shrunk" else spread
         elif kind == "partial":
             share = self.rng.uniform(0.3, 0.65)
-            line = torch.arange(truth.shape[0])[:, None] if self.rng.random() < 0.5 else torch.arange(truth.shape[1])[None]
+            line = (
+                torch.arange(truth.shape[0])[:, None]
+                if self.rng.random() < 0.5
+                else torch.arange(truth.shape[1])[None]
+            )
             low, size = (int(ys.min()), height) if line.shape[1] == 1 else (int(xs.min()), width)
             side = line < low + size * share
             mask = truth & (side if self.rng.random() < 0.5 else ~side)
@@ -204,8 +237,15 @@ class CaseMaker:
             if not others:
                 return None
             middle = torch.stack([ys.float().mean(), xs.float().mean()])
-            distance = [float((torch.stack([p.float().mean() for p in (self.ids == i + 1).nonzero(as_tuple=True)])
-                               - middle).norm()) for i in others]
+            distance = [
+                float(
+                    (
+                        torch.stack([p.float().mean() for p in (self.ids == i + 1).nonzero(as_tuple=True)])
+                        - middle
+                    ).norm()
+                )
+                for i in others
+            ]
             mask = truth | (self.ids == others[int(np.argmin(distance))] + 1)
         if not bool(mask.any()) or _iou(mask, truth) >= WRONG_IOU:
             return None

@@ -1,4 +1,5 @@
 """Curves of a training run."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,19 +7,22 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen before pyplot loads)
+from matplotlib import pyplot as plt
 
 
 def draw_curves(points: list[dict[str, float]], path: Path, title: str) -> None:
     """One small panel a figure, against images seen; writes a PNG."""
-    names = [name for name in dict.fromkeys(key for point in points for key in point)
-             if name not in {"images", "seconds"}]
+    names = [
+        name
+        for name in dict.fromkeys(key for point in points for key in point)
+        if name not in {"images", "seconds"}
+    ]
     if not names:
         return
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.4 * rows), squeeze=False)
-    for axis in axes.flat[len(names):]:
+    for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, names, strict=False):
         having = [point for point in points if name in point]

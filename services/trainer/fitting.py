@@ -1,4 +1,5 @@
 """The loop that fits a network: bounded by time, resumable, with a progress bar and curves."""
+
 from __future__ import annotations
 
 import json
@@ -17,7 +18,9 @@ from services.trainer.recipes.base import Metrics, Recipe
 from services.trainer.scenes import TrainingScenes
 
 LONGEST_STEP = 5.0
-"""A step counts for at most so many seconds of the budget, so that a stopped and continued process loses none."""
+"""A step counts for at most so many seconds of the budget, so that a stopped and continued process loses
+none.
+"""
 CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 50
 
@@ -31,10 +34,13 @@ class History:
     points: list[Metrics] = field(default_factory=list)
 
 
-def fit(recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *, fresh: bool = False) -> History:
+def fit(
+    recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *, fresh: bool = False
+) -> History:
     """Train for `minutes` more, going on from the checkpoint in `folder` if there is one (unless `fresh`).
 
-    Each call runs one full cycle of the learning rate. An interrupted call leaves a checkpoint at most a minute old.
+    Each call runs one full cycle of the learning rate. An interrupted call leaves a checkpoint at most a
+    minute old.
     """
     network = recipe.network()
     made = recipe.optimisers()
@@ -47,8 +53,12 @@ def fit(recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *,
     recent: dict[str, list[float]] = {}
     batches = recipe.batches(scenes)
     network.train()
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"),
-                  TimeRemainingColumn()) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+    ) as bar:
         task = bar.add_task(recipe.name, total=budget, state="")
         step = 0
         while spent < budget:
@@ -59,8 +69,10 @@ def fit(recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *,
             loss, metrics = recipe.loss(batch, progress)
             for optimiser in made:
                 optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], recipe.clip)
+            torch.autograd.backward(loss)
+            norm = nn.utils.clip_grad_norm_(
+                [p for p in network.parameters() if p.grad is not None], recipe.clip
+            )
             # A single bad step must not poison the weights: one that overflows is skipped.
             if bool(norm.isfinite()):
                 for optimiser in made:
@@ -77,7 +89,8 @@ def fit(recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *,
                 history.points.append({"images": float(history.images), "seconds": history.seconds, **point})
                 recent = {}
                 state = f"{step} steps, {step * recipe.batch_size / spent:.1f} images/s, " + ", ".join(
-                    f"{name} {value:.3f}" for name, value in point.items())
+                    f"{name} {value:.3f}" for name, value in point.items()
+                )
                 bar.update(task, completed=spent, state=state)
                 with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                     log.write(json.dumps(history.points[-1]) + "\n")
@@ -89,8 +102,13 @@ def fit(recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *,
 
 
 def _save(path: Path, network: nn.Module, made: list[torch.optim.Optimizer], history: History) -> None:
-    state: dict[str, Any] = {"network": network.state_dict(), "optimisers": [o.state_dict() for o in made],
-                             "images": history.images, "seconds": history.seconds, "points": history.points}
+    state: dict[str, Any] = {
+        "network": network.state_dict(),
+        "optimisers": [o.state_dict() for o in made],
+        "images": history.images,
+        "seconds": history.seconds,
+        "points": history.points,
+    }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)

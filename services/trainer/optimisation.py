@@ -1,4 +1,7 @@
-"""Muon for the matrices, AdamW for the rest, and a learning rate that warms up, stays, and falls to nothing."""
+"""Muon for the matrices, AdamW for the rest, and a learning rate that warms up, stays, and falls to
+nothing.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -11,24 +14,40 @@ FALL = 0.5
 """Share of the run over which the rate falls at its end."""
 
 
-def optimisers(named: Iterable[tuple[str, nn.Parameter]], matrix_rate: float, other_rate: float,
-               weight_decay: float = 0.05) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for hidden matrices of at least 64x64; AdamW for embeddings, heads, kernels, vectors.
+def optimisers(
+    named: Iterable[tuple[str, nn.Parameter]],
+    matrix_rate: float,
+    other_rate: float,
+    weight_decay: float = 0.05,
+) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for hidden matrices of at least 64x64; AdamW for embeddings, heads, kernels,
+    vectors.
 
     Every group remembers its full rate as `base`.
     """
-    matrices, decayed, plain = [], [], []
+    matrices: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        hidden = parameter.ndim == 2 and "embed" not in name and "head" not in name and min(parameter.shape) >= 64
+        hidden = (
+            parameter.ndim == 2 and "embed" not in name and "head" not in name and min(parameter.shape) >= 64
+        )
         (matrices if hidden else decayed if parameter.ndim >= 2 else plain).append(parameter)
-    made: list[torch.optim.Optimizer] = [torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=other_rate, betas=(0.9, 0.98))]
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=other_rate,
+            betas=(0.9, 0.98),
+        )
+    ]
     if matrices:
-        made.append(torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=weight_decay,
-                                     adjust_lr_fn="match_rms_adamw"))
+        made.append(
+            torch.optim.Muon(
+                matrices, lr=matrix_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
     for optimiser in made:
         for group in optimiser.param_groups:
             group["base"] = group["lr"]

@@ -1,4 +1,5 @@
 """Batches of scenes for training and measuring."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -37,8 +38,12 @@ class TrainingScenes:
     def __len__(self) -> int:
         return len(self.arrays)
 
-    def batch(self, index: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator | None = None) -> Batch:
-        """The scenes of some numbers; with `rng` half of those that have no padding at the right are mirrored."""
+    def batch(
+        self, index: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator | None = None
+    ) -> Batch:
+        """The scenes of some numbers; with `rng` half of those that have no padding at the right are
+        mirrored.
+        """
         images = torch.from_numpy(self.arrays.images[index]).permute(0, 3, 1, 2)
         ids = torch.from_numpy(self.arrays.ids[index]).long()
         objects = torch.from_numpy(self.arrays.objects[index]).long()
@@ -61,7 +66,7 @@ class TrainingScenes:
         while True:
             order = rng.permutation(len(self))
             for start in range(0, len(order) - size + 1, size):
-                yield self.batch(np.sort(order[start:start + size]), rng)
+                yield self.batch(np.sort(order[start : start + size]), rng)
 
     def in_order(self, size: int, limit: int) -> Iterator[Batch]:
         """The first `limit` scenes as they are."""

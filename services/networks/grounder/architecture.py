@@ -1,4 +1,5 @@
 """OWLv2 networks: the bundled tiny one and the parts of its forward pass that training and serving share."""
+
 from __future__ import annotations
 
 import math
@@ -6,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+from services.networks.geometry import centre_to_corners
 
 TINY_SIDE = 252
 TINY_PATCH = 12
@@ -16,17 +19,32 @@ TEXT_LENGTH = 8
 
 
 def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> Owlv2ForObjectDetection:
-    """The bundled network: 252 pixels, patch 12 (21 x 21 tokens), six layers of width 192; text two layers of 128.
+    """The bundled network: 252 pixels, patch 12 (21 x 21 tokens), six layers of width 192; text two layers of
+    128.
 
-    transformers draws the weights of its detection heads with a standard deviation of 1, from which boxes never learn;
-    they are drawn anew here. Positions start as sines and cosines.
+    transformers draws the weights of its detection heads with a standard deviation of 1, from which boxes
+    never learn; they are drawn anew here. Positions start as sines and cosines.
     """
-    text = {"vocab_size": vocabulary, "hidden_size": TEXT_WIDTH, "intermediate_size": 3 * TEXT_WIDTH,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": TEXT_LENGTH,
-            "pad_token_id": pad, "bos_token_id": bos, "eos_token_id": eos}
-    vision = {"hidden_size": TINY_WIDTH, "intermediate_size": 4 * TINY_WIDTH, "num_hidden_layers": TINY_LAYERS,
-              "num_attention_heads": TINY_WIDTH // 64, "image_size": TINY_SIDE, "patch_size": TINY_PATCH,
-              "hidden_act": "gelu"}
+    text = {
+        "vocab_size": vocabulary,
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 3 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": TEXT_LENGTH,
+        "pad_token_id": pad,
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+    }
+    vision = {
+        "hidden_size": TINY_WIDTH,
+        "intermediate_size": 4 * TINY_WIDTH,
+        "num_hidden_layers": TINY_LAYERS,
+        "num_attention_heads": TINY_WIDTH // 64,
+        "image_size": TINY_SIDE,
+        "patch_size": TINY_PATCH,
+        "hidden_act": "gelu",
+    }
     config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=TEXT_WIDTH)
     # With few wide heads plain matrix products beat the fused attention kernel on a CPU.
     config._attn_implementation = "eager"
@@ -44,7 +62,9 @@ def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> Owlv2ForObjectD
         nn.init.constant_(layer.bias, bias)
     side = TINY_SIDE // TINY_PATCH
     with torch.no_grad():
-        network.owlv2.vision_model.embeddings.position_embedding.weight[1:] = 0.3 * sine_positions(side, TINY_WIDTH)
+        network.owlv2.vision_model.embeddings.position_embedding.weight[1:] = 0.3 * sine_positions(
+            side, TINY_WIDTH
+        )
     return network
 
 
@@ -80,7 +100,10 @@ def phrase_logits(network: Owlv2ForObjectDetection, features: Tensor, queries: T
 
 
 def box_corners(network: Owlv2ForObjectDetection, features: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Boxes x0 y0 x1 y1 in shares of the square input, for features [..., D]; `bias` [..., 4] where they are a choice."""
-    raw = network.box_head(features).float() + (network.box_bias if bias is None else bias).to(features.device)
-    centre, size = torch.sigmoid(raw).split(2, -1)
-    return torch.cat([centre - size / 2, centre + size / 2], -1)
+    """Boxes x0 y0 x1 y1 in shares of the square input, for features [..., D]; `bias` [..., 4] where they are
+    a choice.
+    """
+    raw = network.box_head(features).float() + (network.box_bias if bias is None else bias).to(
+        features.device
+    )
+    return centre_to_corners(torch.sigmoid(raw))

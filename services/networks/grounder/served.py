@@ -1,4 +1,5 @@
 """The concept grounder as a served model: phrases to presence, boxes and scores."""
+
 from __future__ import annotations
 
 import io
@@ -22,7 +23,7 @@ from services.networks.grounder.loading import Grounder, load_grounder
 from services.networks.images import decode_image, fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import Request, bytes_tensor, read_number, read_one, read_text
+from services.networks.tensors import Request, Tensors, bytes_tensor, read_number, read_one, read_text
 
 MOST_PHRASES = 1024
 PHRASES_KEPT = 4096
@@ -30,7 +31,9 @@ PHRASES_KEPT = 4096
 
 @dataclass(frozen=True)
 class Question:
-    """A parsed request: pixels uint8 [S, S, 3] of the padded image at the network's size, and the image's own size."""
+    """A parsed request: pixels uint8 [S, S, 3] of the padded image at the network's size, and the image's own
+    size.
+    """
 
     pixels: npt.NDArray[np.uint8]
     height: int
@@ -44,8 +47,14 @@ class ServedGrounder(BatchedModel[Question]):
 
     name = "concept_grounder"
 
-    def __init__(self, grounder: Grounder, version: str, device: torch.device, dtype: torch.dtype,
-                 threshold: float | None) -> None:
+    def __init__(
+        self,
+        grounder: Grounder,
+        version: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        threshold: float | None,
+    ) -> None:
         self.version = version
         self._grounder = grounder
         self._network = grounder.network.to(device)
@@ -70,16 +79,18 @@ class ServedGrounder(BatchedModel[Question]):
         square = fit_longest_side(pad_square(pixels), self._grounder.side)
         return Question(square, height, width, phrases, threshold)
 
-    def compute(self, batch: Sequence[Question]) -> list[dict[str, np.ndarray] | ModelError]:
+    def compute(self, batch: Sequence[Question]) -> list[Tensors | ModelError]:
         stacked = torch.from_numpy(np.stack([question.pixels for question in batch])).to(self._device)
         pixels = (stacked.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
         with autocast(self._device, self._dtype):
             features, _ = token_features(self._network, pixels)
             corners = box_corners(self._network, features)
-        answers: list[dict[str, np.ndarray] | ModelError] = []
+        answers: list[Tensors | ModelError] = []
         for question, tokens, boxes in zip(batch, features, corners, strict=True):
             if not bool(tokens.isfinite().all()):
-                answers.append(ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False))
+                answers.append(
+                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
+                )
                 continue
             answers.append(self._answer(question, tokens, boxes))
         return answers
@@ -97,11 +108,18 @@ class ServedGrounder(BatchedModel[Question]):
         if fresh:
             length = self._network.config.text_config.max_position_embeddings
             tokens = self._grounder.tokenizer(
-                [self._grounder.prompt.format(phrase=phrase) for phrase in fresh], padding="max_length",
-                max_length=length, truncation=True, return_tensors="pt")
+                [self._grounder.prompt.format(phrase=phrase) for phrase in fresh],
+                padding="max_length",
+                max_length=length,
+                truncation=True,
+                return_tensors="pt",
+            )
             with autocast(self._device, self._dtype):
-                queries = embed_phrases(self._network, tokens["input_ids"].to(self._device),
-                                        tokens["attention_mask"].to(self._device))
+                queries = embed_phrases(
+                    self._network,
+                    tokens["input_ids"].to(self._device),
+                    tokens["attention_mask"].to(self._device),
+                )
             kept |= dict(zip(fresh, queries, strict=True))
             with self._lock:
                 self._queries.update({phrase: kept[phrase] for phrase in fresh})
@@ -109,7 +127,7 @@ class ServedGrounder(BatchedModel[Question]):
                     self._queries.popitem(last=False)
         return torch.stack([kept[phrase] for phrase in phrases])
 
-    def _answer(self, question: Question, tokens: Tensor, boxes: Tensor) -> dict[str, np.ndarray]:
+    def _answer(self, question: Question, tokens: Tensor, boxes: Tensor) -> Tensors:
         side = max(question.height, question.width)
         limit = torch.tensor([question.width, question.height] * 2, device=self._device)
         pixel_boxes = torch.minimum((boxes * side).clamp(min=0), limit)
@@ -129,9 +147,13 @@ class ServedGrounder(BatchedModel[Question]):
                 found.append(pixel_boxes[kept])
         corners = torch.cat(found).cpu().numpy() if found else np.zeros((0, 4))
         xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-        return {"presence": np.array(presence, np.float32), "phrase_index": np.array(index, np.int32),
-                "scores": np.array(scores, np.float32), "boxes": xywh.astype(np.float32),
-                "size": np.array([question.height, question.width], np.int32)}
+        return {
+            "presence": np.array(presence, np.float32),
+            "phrase_index": np.array(index, np.int32),
+            "scores": np.array(scores, np.float32),
+            "boxes": xywh.astype(np.float32),
+            "size": np.array([question.height, question.width], np.int32),
+        }
 
 
 def load_served(settings: NetworkSettings) -> ServedGrounder:
@@ -139,5 +161,10 @@ def load_served(settings: NetworkSettings) -> ServedGrounder:
     folder = settings.weights("concept_grounder")
     grounder = load_grounder(folder)
     device = choose_device(settings.device)
-    return ServedGrounder(grounder, f"{grounder.name}-{fingerprint(folder)}", device,
-                          choose_dtype(settings.precision, device), settings.grounder_threshold)
+    return ServedGrounder(
+        grounder,
+        f"{grounder.name}-{fingerprint(folder)}",
+        device,
+        choose_dtype(settings.precision, device),
+        settings.grounder_threshold,
+    )

@@ -1,8 +1,11 @@
-"""The bundled LLaVA: a CLIP tower with the grounder's layout, a projector, and a small Llama that reads and writes words."""
+"""The bundled LLaVA: a CLIP tower with the grounder's layout, a projector, and a small Llama that reads and
+writes words.
+"""
+
 from __future__ import annotations
 
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from torch import Tensor
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from services.networks.grounder.architecture import TINY_LAYERS, TINY_PATCH, TINY_SIDE, TINY_WIDTH
 
@@ -12,17 +15,39 @@ DECODER_WIDTH = 192
 
 
 def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> LlavaForConditionalGeneration:
-    """441 image tokens from six vision layers of width 192, then three Llama layers of width 192 over words."""
+    """441 image tokens from six vision layers of width 192, then three Llama layers of width 192 over
+    words.
+    """
     vision = CLIPVisionConfig(
-        hidden_size=TINY_WIDTH, intermediate_size=4 * TINY_WIDTH, num_hidden_layers=TINY_LAYERS,
-        num_attention_heads=TINY_WIDTH // 64, image_size=TINY_SIDE, patch_size=TINY_PATCH, hidden_act="gelu")
+        hidden_size=TINY_WIDTH,
+        intermediate_size=4 * TINY_WIDTH,
+        num_hidden_layers=TINY_LAYERS,
+        num_attention_heads=TINY_WIDTH // 64,
+        image_size=TINY_SIDE,
+        patch_size=TINY_PATCH,
+        hidden_act="gelu",
+    )
     text = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=DECODER_WIDTH, intermediate_size=512, num_hidden_layers=DECODER_LAYERS,
-        num_attention_heads=3, num_key_value_heads=3, max_position_embeddings=1024, pad_token_id=pad, bos_token_id=bos,
-        eos_token_id=eos, tie_word_embeddings=False)
+        vocab_size=vocabulary,
+        hidden_size=DECODER_WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=DECODER_LAYERS,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        max_position_embeddings=1024,
+        pad_token_id=pad,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        tie_word_embeddings=False,
+    )
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=image, image_seq_length=IMAGE_TOKENS,
-        vision_feature_layer=-1, vision_feature_select_strategy="default")
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image,
+        image_seq_length=IMAGE_TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+    )
     config._attn_implementation = "eager"
     return LlavaForConditionalGeneration(config)
 

@@ -2,6 +2,7 @@
 
 Under plain greedy decoding a small model repeats a phrase for every instance in a crowd.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from transformers import DynamicCache, LlavaForConditionalGeneration
 
 @dataclass
 class Written:
-    """What one image's decoding has written: phrases as token ids with the mean log probability of their tokens."""
+    """What one image's decoding has written: phrases as token ids with the mean log probability of their
+    tokens.
+    """
 
     phrases: list[tuple[tuple[int, ...], float]] = field(default_factory=list)
     negatives: list[tuple[tuple[int, ...], float]] = field(default_factory=list)
@@ -25,14 +28,18 @@ class Written:
     def banned(self) -> list[int]:
         """Tokens that would complete a phrase that is already written."""
         size = len(self.current)
-        return [tokens[-1] for tokens, _ in (*self.phrases, *self.negatives)
-                if len(tokens) == size + 1 and list(tokens[:-1]) == self.current]
+        return [
+            tokens[-1]
+            for tokens, _ in (*self.phrases, *self.negatives)
+            if len(tokens) == size + 1 and list(tokens[:-1]) == self.current
+        ]
 
     def end_phrase(self) -> None:
         """Close the current phrase, if it has words."""
         if self.current:
             (self.negatives if self.after_not else self.phrases).append(
-                (tuple(self.current), sum(self.worth) / len(self.worth)))
+                (tuple(self.current), sum(self.worth) / len(self.worth))
+            )
         self.current, self.worth = [], []
 
 
@@ -46,8 +53,14 @@ class Marks:
     negatives: int
 
 
-def decode(network: LlavaForConditionalGeneration, images: Tensor, marks: Marks, most_phrases: int,
-           most_negatives: int, most_steps: int) -> list[Written]:
+def decode(
+    network: LlavaForConditionalGeneration,
+    images: Tensor,
+    marks: Marks,
+    most_phrases: int,
+    most_negatives: int,
+    most_steps: int,
+) -> list[Written]:
     """Decode image tokens [B, T, D] into phrases, then negatives, for each image."""
     written = [Written() for _ in range(len(images))]
     language, head, embed = network.model.language_model, network.lm_head, network.get_input_embeddings()
@@ -55,7 +68,9 @@ def decode(network: LlavaForConditionalGeneration, images: Tensor, marks: Marks,
     cache = DynamicCache()
     inputs = torch.cat([images, embed(start).to(images.dtype)], 1)
     for _ in range(most_steps):
-        hidden = language(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
+        hidden = language(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state[
+            :, -1
+        ]
         scores = torch.log_softmax(head(hidden).float(), -1)
         for row, state in zip(scores, written, strict=True):
             row[[marks.bos, *state.banned()]] = -torch.inf
@@ -70,14 +85,19 @@ def decode(network: LlavaForConditionalGeneration, images: Tensor, marks: Marks,
     return written
 
 
-def _advance(state: Written, token: int, worth: float, marks: Marks, most_phrases: int, most_negatives: int) -> None:
+def _advance(
+    state: Written, token: int, worth: float, marks: Marks, most_phrases: int, most_negatives: int
+) -> None:
     if state.done:
         return
     if token in (marks.eos, marks.separator, marks.negatives):
         state.end_phrase()
         state.after_not = state.after_not or token == marks.negatives
-        full = len(state.negatives) >= most_negatives if state.after_not else (
-            len(state.phrases) >= most_phrases and most_negatives == 0)
+        full = (
+            len(state.negatives) >= most_negatives
+            if state.after_not
+            else (len(state.phrases) >= most_phrases and most_negatives == 0)
+        )
         state.done = token == marks.eos or full
     else:
         state.current.append(token)

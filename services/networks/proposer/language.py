@@ -1,4 +1,7 @@
-"""The bundled proposer's output: `phrase <sep> phrase ... <not> negative <sep> negative`, written and strictly parsed."""
+"""The bundled proposer's output: `phrase <sep> phrase ... <not> negative <sep> negative`, written and
+strictly parsed.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,30 +1,30 @@
 """The bundled concept proposer as a served model."""
+
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
 from services.networks.images import decode_image, fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.pretrained import load_directory, read_json
 from services.networks.proposer.architecture import embed_image
 from services.networks.proposer.decoding import Marks, Written, decode
 from services.networks.proposer.language import MOST_WORDS, NEGATIVES, SEPARATOR, confused_with
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import Request, bytes_tensor, read_count, read_one
+from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one
 
 MOST_PHRASES = 20
 MOST_NEGATIVES = 10
@@ -41,84 +41,101 @@ class Look:
 
 
 class ServedProposer(BatchedModel[Look]):
-    """Phrases with the mean probability of their words, best first as the network writes them; negatives likewise."""
+    """Phrases with the mean probability of their words, best first as the network writes them; negatives
+    likewise.
+    """
 
     name = "concept_proposer"
 
-    def __init__(self, network: LlavaForConditionalGeneration, tokenizer: Any, version: str, device: torch.device,
-                 dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        version: str,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         self.version = version
         self._network = network.to(device)
         self._tokenizer = tokenizer
         self._device, self._dtype = device, dtype
         self._side = int(network.config.vision_config.image_size)
         number = tokenizer.convert_tokens_to_ids
-        self._marks = Marks(tokenizer.bos_token_id, tokenizer.eos_token_id, number(SEPARATOR), number(NEGATIVES))
+        self._marks = Marks(
+            tokenizer.bos_token_id, tokenizer.eos_token_id, number(SEPARATOR), number(NEGATIVES)
+        )
 
     def parse(self, request: Request) -> Look:
         pixels = decode_image(read_one(request, "image"))
-        return Look(fit_longest_side(pad_square(pixels), self._side),
-                    read_count(request, "max_phrases", MOST_PHRASES, LIMIT),
-                    read_count(request, "max_negatives", MOST_NEGATIVES, LIMIT))
+        return Look(
+            fit_longest_side(pad_square(pixels), self._side),
+            read_count(request, "max_phrases", MOST_PHRASES, LIMIT),
+            read_count(request, "max_negatives", MOST_NEGATIVES, LIMIT),
+        )
 
-    def compute(self, batch: Sequence[Look]) -> list[dict[str, np.ndarray] | ModelError]:
+    def compute(self, batch: Sequence[Look]) -> list[Tensors | ModelError]:
         stacked = torch.from_numpy(np.stack([look.pixels for look in batch])).to(self._device)
         pixels = (stacked.permute(0, 3, 1, 2).float() - 127.5) / 63.75
         phrases, negatives = max(look.phrases for look in batch), max(look.negatives for look in batch)
         with autocast(self._device, self._dtype):
             images = embed_image(self._network, pixels)
             if not bool(images.isfinite().all()):
-                fault = ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
+                fault = ModelError(
+                    f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False
+                )
                 return [fault] * len(batch)
-            written = decode(self._network, images, self._marks, phrases, negatives, 4 * (phrases + negatives) + 2)
+            written = decode(
+                self._network, images, self._marks, phrases, negatives, 4 * (phrases + negatives) + 2
+            )
         return [self._answer(look, state) for look, state in zip(batch, written, strict=True)]
 
     def warm_up(self) -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
-        self.execute([{"image": bytes_tensor([buffer.getvalue()]), "max_phrases": np.array([2], np.int32),
-                       "max_negatives": np.array([1], np.int32)}])
+        self.execute(
+            [
+                {
+                    "image": bytes_tensor([buffer.getvalue()]),
+                    "max_phrases": np.array([2], np.int32),
+                    "max_negatives": np.array([1], np.int32),
+                }
+            ]
+        )
 
     def _texts(self, entries: list[tuple[tuple[int, ...], float]], most: int) -> dict[str, float]:
-        """Well-formed phrases with their probability: known words only, each once, at most MOST_WORDS of them."""
+        """Well-formed phrases with their probability: known words only, each once, at most MOST_WORDS of
+        them.
+        """
         texts: dict[str, float] = {}
         odd = set(self._tokenizer.all_special_ids)
         for tokens, worth in entries:
             if len(tokens) <= MOST_WORDS and not odd & set(tokens) and len(set(tokens)) == len(tokens):
-                texts.setdefault(" ".join(self._tokenizer.convert_ids_to_tokens(list(tokens))), math.exp(worth))
+                texts.setdefault(
+                    " ".join(self._tokenizer.convert_ids_to_tokens(list(tokens))), math.exp(worth)
+                )
         return dict(list(texts.items())[:most])
 
-    def _answer(self, look: Look, state: Written) -> dict[str, np.ndarray]:
+    def _answer(self, look: Look, state: Written) -> Tensors:
         phrases = self._texts(state.phrases, look.phrases)
-        negatives = {text: worth for text, worth in self._texts(state.negatives, LIMIT).items() if text not in phrases}
+        negatives = {
+            text: worth for text, worth in self._texts(state.negatives, LIMIT).items() if text not in phrases
+        }
         negatives = dict(list(negatives.items())[: look.negatives])
-        return {"phrases": bytes_tensor(list(phrases)), "phrase_scores": np.array(list(phrases.values()), np.float32),
-                "negatives": bytes_tensor(list(negatives)),
-                "negative_scores": np.array(list(negatives.values()), np.float32),
-                "confused_with": bytes_tensor([confused_with(text, list(phrases)) for text in negatives])}
-
-
-def load_proposer(folder: Path) -> tuple[LlavaForConditionalGeneration, Any]:
-    """The bundled network and its tokenizer. Raises `ModelError` naming what is missing."""
-    if not (folder / "config.json").exists():
-        raise ModelError(f"{folder} has no config.json: not a directory that transformers saved", invalid=False)
-    try:
-        network, report = LlavaForConditionalGeneration.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype="float32", attn_implementation="eager")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as fault:
-        raise ModelError(f"{folder} cannot be loaded as LLaVA: {fault}", invalid=False) from fault
-    if report["missing_keys"]:
-        raise ModelError(f"{folder} lacks weights of LLaVA: {sorted(report['missing_keys'])[:1]}", invalid=False)
-    return network.eval(), tokenizer
+        return {
+            "phrases": bytes_tensor(list(phrases)),
+            "phrase_scores": np.array(list(phrases.values()), np.float32),
+            "negatives": bytes_tensor(list(negatives)),
+            "negative_scores": np.array(list(negatives.values()), np.float32),
+            "confused_with": bytes_tensor([confused_with(text, list(phrases)) for text in negatives]),
+        }
 
 
 def load_served(settings: NetworkSettings) -> ServedProposer:
     """The proposer of the settings' directory."""
     folder = settings.weights("concept_proposer")
-    network, tokenizer = load_proposer(folder)
+    network, tokenizer = load_directory(LlavaForConditionalGeneration, folder, "llava")
     device = choose_device(settings.device)
-    extra = folder / "tercet.json"
-    name = json.loads(extra.read_text("utf-8")).get("name", "llava") if extra.exists() else "llava"
-    return ServedProposer(network, tokenizer, f"{name}-{fingerprint(folder)}", device,
-                          choose_dtype(settings.precision, device))
+    name = str(read_json(folder / "tercet.json").get("name", "llava"))
+    return ServedProposer(
+        network, tokenizer, f"{name}-{fingerprint(folder)}", device, choose_dtype(settings.precision, device)
+    )

@@ -1,4 +1,5 @@
 """SAM networks by registry name, built from segment-anything's own modules (Kirillov et al., 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -24,16 +25,35 @@ def build_vit_tiny() -> Sam:
     grid = TINY_SIDE // TINY_PATCH
     return Sam(
         image_encoder=ImageEncoderViT(
-            img_size=TINY_SIDE, patch_size=TINY_PATCH, embed_dim=TINY_WIDTH, depth=4, num_heads=2, mlp_ratio=4,
-            out_chans=TINY_CHANNELS, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=False,
-            window_size=8, global_attn_indexes=(2,)),
+            img_size=TINY_SIDE,
+            patch_size=TINY_PATCH,
+            embed_dim=TINY_WIDTH,
+            depth=4,
+            num_heads=2,
+            mlp_ratio=4,
+            out_chans=TINY_CHANNELS,
+            qkv_bias=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=False,
+            window_size=8,
+            global_attn_indexes=(2,),
+        ),
         prompt_encoder=PromptEncoder(
-            embed_dim=TINY_CHANNELS, image_embedding_size=(grid, grid), input_image_size=(TINY_SIDE, TINY_SIDE),
-            mask_in_chans=16),
+            embed_dim=TINY_CHANNELS,
+            image_embedding_size=(grid, grid),
+            input_image_size=(TINY_SIDE, TINY_SIDE),
+            mask_in_chans=16,
+        ),
         mask_decoder=MaskDecoder(
-            num_multimask_outputs=3, transformer_dim=TINY_CHANNELS, iou_head_depth=3, iou_head_hidden_dim=128,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=TINY_CHANNELS, mlp_dim=256, num_heads=2)),
-        pixel_mean=[127.5] * 3, pixel_std=[64.0] * 3)
+            num_multimask_outputs=3,
+            transformer_dim=TINY_CHANNELS,
+            iou_head_depth=3,
+            iou_head_hidden_dim=128,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=TINY_CHANNELS, mlp_dim=256, num_heads=2),
+        ),
+        pixel_mean=[127.5] * 3,
+        pixel_std=[64.0] * 3,
+    )
 
 
 REGISTRY: dict[str, Callable[[], Sam]] = {
@@ -43,7 +63,8 @@ REGISTRY: dict[str, Callable[[], Sam]] = {
 
 
 def load_sam(name: str, weights: Path) -> Sam:
-    """The network of a registry name with the weights of a .safetensors or public .pth file, in evaluation mode.
+    """The network of a registry name with the weights of a .safetensors or public .pth file, in evaluation
+    mode.
 
     Raises `ModelError` for an unknown name or a file that does not fit.
     """

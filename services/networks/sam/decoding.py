@@ -1,4 +1,7 @@
-"""SAM's mask decoder in two steps, so that prompts whose predicted IoU is low never pay for upscaling their masks."""
+"""SAM's mask decoder in two steps, so that prompts whose predicted IoU is low never pay for upscaling their
+masks.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,8 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DecodedTokens:
-    """Output tokens of N prompts: `masks` [N, 4, C] (token 0 single-mask, 1-3 multimask), image tokens `source`
-    [N, G*G, C] and `predicted_iou` [N, 4]."""
+    """Output tokens of N prompts: `masks` [N, 4, C] (token 0 single-mask, 1-3 multimask), image tokens
+    `source` [N, G*G, C] and `predicted_iou` [N, 4].
+    """
 
     masks: Tensor
     source: Tensor
@@ -22,12 +26,13 @@ class DecodedTokens:
         return DecodedTokens(self.masks[index], self.source[index], self.predicted_iou[index])
 
 
-def embed_prompts(sam: Sam, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None,
-                  masks: Tensor | None) -> tuple[Tensor, Tensor]:
+def embed_prompts(
+    sam: Sam, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Sparse [N, T, C] and dense [N, C, G, G] prompt embeddings.
 
-    points [N, P, 2] and boxes [N, 4] (x0 y0 x1 y1) are in pixels of the network's input; labels [N, P] are 1, 0 or -1
-    (padding); masks are logits [N, 1, 4G, 4G].
+    points [N, P, 2] and boxes [N, 4] (x0 y0 x1 y1) are in pixels of the network's input; labels [N, P] are 1,
+    0 or -1 (padding); masks are logits [N, 1, 4G, 4G].
     """
     pair = None if points is None else (points, labels)
     sparse, dense = sam.prompt_encoder(points=pair, boxes=boxes, masks=masks)
@@ -35,7 +40,9 @@ def embed_prompts(sam: Sam, points: Tensor | None, labels: Tensor | None, boxes:
 
 
 def decode_tokens(sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor) -> DecodedTokens:
-    """Run the two-way transformer and the IoU head; embeddings [N, C, G, G], one an image repeated for its prompts."""
+    """Run the two-way transformer and the IoU head; embeddings [N, C, G, G], one an image repeated for its
+    prompts.
+    """
     decoder = sam.mask_decoder
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
     tokens = torch.cat([output[None].expand(len(sparse), -1, -1), sparse], 1)
@@ -52,5 +59,5 @@ def upscale_masks(sam: Sam, tokens: DecodedTokens, which: slice = slice(0, 4)) -
     side = int(cells**0.5)
     upscaled = decoder.output_upscaling(tokens.source.transpose(1, 2).reshape(count, channels, side, side))
     kernels = [decoder.output_hypernetworks_mlps[i](tokens.masks[:, i]) for i in range(4)[which]]
-    logits = torch.stack(kernels, 1) @ upscaled.flatten(2)
-    return logits.view(count, len(kernels), 4 * side, 4 * side)
+    logits: Tensor = torch.stack(kernels, 1) @ upscaled.flatten(2)
+    return logits.reshape(count, len(kernels), 4 * side, 4 * side)

@@ -1,11 +1,12 @@
 """From low-resolution mask logits to masks at the image's size, as segment-anything does it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 MASK_THRESHOLD = 0.0
 STABILITY_OFFSET = 1.0
@@ -29,11 +30,15 @@ class Frame:
 
 
 def full_size_logits(logits: Tensor, frame: Frame) -> Tensor:
-    """Logits [N, h, w] at the image's size [N, H, W]: to the square input, cropped to the image, to its size."""
-    square = F.interpolate(logits[:, None].float(), (frame.side, frame.side), mode="bilinear", align_corners=False)
+    """Logits [N, h, w] at the image's size [N, H, W]: to the square input, cropped to the image, to its
+    size.
+    """
+    square = functional.interpolate(
+        logits[:, None].float(), (frame.side, frame.side), mode="bilinear", align_corners=False
+    )
     cropped = square[..., : frame.input_height, : frame.input_width]
     size = (frame.height, frame.width)
-    return F.interpolate(cropped, size, mode="bilinear", align_corners=False)[:, 0]
+    return functional.interpolate(cropped, size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def masks_and_stability(logits: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
@@ -41,7 +46,7 @@ def masks_and_stability(logits: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     step = max(1, CHUNK_PIXELS // (frame.height * frame.width))
     masks, scores = [], []
     for start in range(0, len(logits), step):
-        full = full_size_logits(logits[start:start + step], frame)
+        full = full_size_logits(logits[start : start + step], frame)
         inner = (full > MASK_THRESHOLD + STABILITY_OFFSET).sum((1, 2))
         outer = (full > MASK_THRESHOLD - STABILITY_OFFSET).sum((1, 2))
         masks.append(full > MASK_THRESHOLD)

@@ -1,4 +1,5 @@
 """SAM as a served model: boxes, clicks of one instance, or everything; embeddings cached by image."""
+
 from __future__ import annotations
 
 import io
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from segment_anything.modeling import Sam
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from services.core import masks as rle
 from services.networks.batching import BatchedModel
@@ -27,7 +28,7 @@ from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_p
 from services.networks.sam.postprocessing import Frame, mask_boxes, masks_and_stability
 from services.networks.sam.prompts import mask_logits_of
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import Request, bytes_tensor, read_count, read_one, read_rows
+from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one, read_rows
 
 PROMPTS_AT_ONCE = 64
 POINTS_PER_SIDE = 16
@@ -36,8 +37,9 @@ LEAST_PREDICTED_IOU = 0.8
 LEAST_STABILITY = 0.9
 NMS_IOU = 0.7
 WHOLE_IMAGE = 0.95
-"""Everything-mode keeps masks above these and drops what covers nearly the whole image (reference defaults, loosened
-for the bundled network)."""
+"""Everything-mode keeps masks above these and drops what covers nearly the whole image (reference defaults,
+loosened for the bundled network).
+"""
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -90,7 +92,9 @@ class ServedSam(BatchedModel[Prompt]):
 
     name = "sam"
 
-    def __init__(self, sam: Sam, version: str, device: torch.device, dtype: torch.dtype, embeddings_kept: int) -> None:
+    def __init__(
+        self, sam: Sam, version: str, device: torch.device, dtype: torch.dtype, embeddings_kept: int
+    ) -> None:
         self.version = version
         self._sam = sam.to(device)
         self._device, self._dtype = device, dtype
@@ -120,13 +124,15 @@ class ServedSam(BatchedModel[Prompt]):
         per_side = read_count(request, "points_per_side", POINTS_PER_SIDE, 64)
         return Prompt(content_hash(encoded), frame, fitted, boxes, points, mask, max(per_side, 1))
 
-    def compute(self, batch: Sequence[Prompt]) -> list[dict[str, np.ndarray] | ModelError]:
+    def compute(self, batch: Sequence[Prompt]) -> list[Tensors | ModelError]:
         embeddings = self._embed(batch)
-        answers: list[dict[str, np.ndarray] | ModelError] = []
+        answers: list[Tensors | ModelError] = []
         for prompt in batch:
             embedding = embeddings[prompt.key]
             if not bool(embedding.isfinite().all()):
-                answers.append(ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False))
+                answers.append(
+                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
+                )
                 continue
             if prompt.points is not None:
                 answers.append(self._answer(prompt, self._click(prompt, embedding)))
@@ -139,7 +145,9 @@ class ServedSam(BatchedModel[Prompt]):
     def warm_up(self) -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
-        self.execute([{"image": bytes_tensor([buffer.getvalue()]), "boxes": np.array([[8, 8, 24, 24]], np.float32)}])
+        self.execute(
+            [{"image": bytes_tensor([buffer.getvalue()]), "boxes": np.array([[8, 8, 24, 24]], np.float32)}]
+        )
 
     def _embed(self, batch: Sequence[Prompt]) -> dict[str, Tensor]:
         """Embeddings [C, G, G] by image; those unknown are computed in one batch."""
@@ -159,8 +167,14 @@ class ServedSam(BatchedModel[Prompt]):
                 self._cache.put(key, embedding)
         return found
 
-    def _decode(self, embedding: Tensor, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None,
-                masks: Tensor | None) -> DecodedTokens:
+    def _decode(
+        self,
+        embedding: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> DecodedTokens:
         sparse, dense = embed_prompts(self._sam, points, labels, boxes, masks)
         return decode_tokens(self._sam, embedding[None].expand(len(sparse), -1, -1, -1), sparse, dense)
 
@@ -180,10 +194,11 @@ class ServedSam(BatchedModel[Prompt]):
         frame = prompt.frame
         full = torch.from_numpy(prompt.mask)[None, None].float().to(self._device)
         placed = torch.zeros(1, 1, self._side, self._side, device=self._device)
-        placed[..., : frame.input_height, : frame.input_width] = F.interpolate(
-            full, (frame.input_height, frame.input_width), mode="bilinear", antialias=True)
+        placed[..., : frame.input_height, : frame.input_width] = functional.interpolate(
+            full, (frame.input_height, frame.input_width), mode="bilinear", antialias=True
+        )
         size = self._sam.prompt_encoder.mask_input_size
-        return mask_logits_of(F.interpolate(placed, size, mode="area")[:, 0])
+        return mask_logits_of(functional.interpolate(placed, size, mode="area")[:, 0])
 
     def _click(self, prompt: Prompt, embedding: Tensor) -> Found:
         assert prompt.points is not None
@@ -195,7 +210,8 @@ class ServedSam(BatchedModel[Prompt]):
             tokens = self._decode(embedding, points, labels, boxes, mask)
             logits = upscale_masks(self._sam, tokens)
         scores = tokens.predicted_iou.float()
-        # One bare click is ambiguous: the best of the three multimask outputs answers; else the single-mask output.
+        # One bare click is ambiguous: the best of the three multimask outputs answers; else the single-mask
+        # output.
         single = len(prompt.points) > 1 or boxes is not None or mask is not None
         which = 0 if single else int(scores[0, 1:].argmax()) + 1
         return Found(logits[:, which].float(), scores[:, which], torch.zeros(1, dtype=torch.long))
@@ -206,21 +222,27 @@ class ServedSam(BatchedModel[Prompt]):
         logits, scores = [], []
         for start in range(0, len(corners), PROMPTS_AT_ONCE):
             with autocast(self._device, self._dtype):
-                tokens = self._decode(embedding, None, None, corners[start:start + PROMPTS_AT_ONCE], mask)
+                tokens = self._decode(embedding, None, None, corners[start : start + PROMPTS_AT_ONCE], mask)
                 logits.append(upscale_masks(self._sam, tokens, slice(0, 1))[:, 0].float())
             scores.append(tokens.predicted_iou[:, 0].float())
         return Found(torch.cat(logits), torch.cat(scores), torch.arange(len(corners)))
 
     def _everything(self, prompt: Prompt, embedding: Tensor) -> Found:
-        """A grid of single clicks; prompts none of whose masks is good enough are dropped before upscaling."""
+        """A grid of single clicks; prompts none of whose masks is good enough are dropped before
+        upscaling.
+        """
         steps = (np.arange(prompt.points_per_side, dtype=np.float32) + 0.5) / prompt.points_per_side
-        grid = np.stack(np.meshgrid(steps * prompt.frame.width, steps * prompt.frame.height), -1).reshape(-1, 2)
+        grid = np.stack(np.meshgrid(steps * prompt.frame.width, steps * prompt.frame.height), -1).reshape(
+            -1, 2
+        )
         points = self._to_input(grid.astype(np.float32), prompt)[:, None]
         logits, scores, prompts = [], [], []
         for start in range(0, len(points), PROMPTS_AT_ONCE):
-            some = points[start:start + PROMPTS_AT_ONCE]
+            some = points[start : start + PROMPTS_AT_ONCE]
             with autocast(self._device, self._dtype):
-                tokens = self._decode(embedding, some, torch.ones(len(some), 1, device=self._device), None, None)
+                tokens = self._decode(
+                    embedding, some, torch.ones(len(some), 1, device=self._device), None, None
+                )
             good = tokens.predicted_iou[:, 1:].float() >= LEAST_PREDICTED_IOU
             rows = good.any(1).nonzero()[:, 0]
             if not len(rows):
@@ -237,7 +259,7 @@ class ServedSam(BatchedModel[Prompt]):
             return Found(torch.zeros(0, side, side), torch.zeros(0), torch.zeros(0, dtype=torch.long))
         return Found(torch.cat(logits), torch.cat(scores), torch.cat(prompts))
 
-    def _answer(self, prompt: Prompt, found: Found, *, filtered: bool = False) -> dict[str, np.ndarray]:
+    def _answer(self, prompt: Prompt, found: Found, *, filtered: bool = False) -> Tensors:
         frame = prompt.frame
         masks, stability = masks_and_stability(found.logits, frame)
         boxes = mask_boxes(masks) if len(masks) else torch.zeros(0, 4)

@@ -1,8 +1,10 @@
-"""The bundled verifier: a small vision transformer and a decoder whose question (task and phrase) looks at its tokens.
+"""The bundled verifier: a small vision transformer and a decoder whose question (task and phrase) looks at
+its tokens.
 
-It is no language model: each of its answers is a softmax over the fixed choices of a task, as a verifier built on a
-language model would give over its choice tokens.
+It is no language model: each of its answers is a softmax over the fixed choices of a task, as a verifier
+built on a language model would give over its choice tokens.
 """
+
 from __future__ import annotations
 
 import torch
@@ -35,7 +37,9 @@ class DecoderLayer(nn.Module):
 
     def forward(self, question: Tensor, memory: Tensor, padding: Tensor) -> Tensor:
         normal = self.norms[0](question)
-        question = question + self.own(normal, normal, normal, key_padding_mask=padding, need_weights=False)[0]
+        question = (
+            question + self.own(normal, normal, normal, key_padding_mask=padding, need_weights=False)[0]
+        )
         seen = self.norms[3](memory)
         question = question + self.memory(self.norms[1](question), seen, seen, need_weights=False)[0]
         answered: Tensor = question + self.mlp(self.norms[2](question))
@@ -49,16 +53,26 @@ class Verifier(nn.Module):
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         config = Owlv2VisionConfig(
-            hidden_size=TINY_WIDTH, intermediate_size=4 * TINY_WIDTH, num_hidden_layers=TOWER_LAYERS,
-            num_attention_heads=TINY_WIDTH // 64, image_size=TINY_SIDE, patch_size=TINY_PATCH, hidden_act="gelu")
+            hidden_size=TINY_WIDTH,
+            intermediate_size=4 * TINY_WIDTH,
+            num_hidden_layers=TOWER_LAYERS,
+            num_attention_heads=TINY_WIDTH // 64,
+            image_size=TINY_SIDE,
+            patch_size=TINY_PATCH,
+            hidden_act="gelu",
+        )
         config._attn_implementation = "eager"
         self.tower = Owlv2VisionModel(config).vision_model
         crop_tokens = (CROP_SIDE // TINY_PATCH) ** 2
         self.crop_position_embed = nn.Parameter(torch.randn(2, crop_tokens, TINY_WIDTH) * 0.02)
         self.crop_mask_embed = nn.Conv2d(2, TINY_WIDTH, TINY_PATCH, TINY_PATCH)
         self.sheet_embed = nn.Conv2d(2, TINY_WIDTH, TINY_PATCH, TINY_PATCH)
-        self.sheet_mix = nn.Sequential(nn.LayerNorm(TINY_WIDTH), nn.Linear(TINY_WIDTH, 2 * TINY_WIDTH), nn.GELU(),
-                                       nn.Linear(2 * TINY_WIDTH, TINY_WIDTH))
+        self.sheet_mix = nn.Sequential(
+            nn.LayerNorm(TINY_WIDTH),
+            nn.Linear(TINY_WIDTH, 2 * TINY_WIDTH),
+            nn.GELU(),
+            nn.Linear(2 * TINY_WIDTH, TINY_WIDTH),
+        )
         self.word_embed = nn.Embedding(vocabulary, TINY_WIDTH)
         self.place_embed = nn.Parameter(torch.randn(QUESTION_LENGTH + 1, TINY_WIDTH) * 0.02)
         self.task_embed = nn.Embedding(len(TASKS), TINY_WIDTH)

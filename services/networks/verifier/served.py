@@ -1,4 +1,5 @@
 """The verifier as a served model."""
+
 from __future__ import annotations
 
 import io
@@ -13,18 +14,26 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import AutoTokenizer
 
 from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
+from services.networks.grounder.architecture import TINY_SIDE
 from services.networks.images import decode_image, fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import Request, bytes_tensor, read_bytes, read_indices, read_one, read_text
-from services.networks.grounder.architecture import TINY_SIDE
+from services.networks.tensors import (
+    Request,
+    Tensors,
+    bytes_tensor,
+    read_bytes,
+    read_indices,
+    read_one,
+    read_text,
+)
 from services.networks.verifier.architecture import (
     CHOICES,
     QUESTION_LENGTH,
@@ -58,8 +67,15 @@ class ServedVerifier(BatchedModel[Case]):
 
     name = "verifier"
 
-    def __init__(self, network: Verifier, tokenizer: Any, temperatures: dict[str, float], version: str,
-                 device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: Verifier,
+        tokenizer: Any,
+        temperatures: dict[str, float],
+        version: str,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         self.version = version
         self._network = network.to(device)
         self._tokenizer = tokenizer
@@ -80,16 +96,22 @@ class ServedVerifier(BatchedModel[Case]):
         masks = [rle.decode(count, height, width) for count in counts]
         if max(height, width) > LONGEST_SHOWN:
             pixels = fit_longest_side(pixels, LONGEST_SHOWN)
-            masks = [fit_longest_side(mask.astype(np.uint8) * 255, LONGEST_SHOWN) > 127 for mask in masks]
+            masks = [fit_longest_side(mask * np.uint8(255), LONGEST_SHOWN) > 127 for mask in masks]
         return Case(task, pixels, phrases, masks, counts, owner)
 
-    def compute(self, batch: Sequence[Case]) -> list[dict[str, np.ndarray] | ModelError]:
-        answers: list[dict[str, np.ndarray] | ModelError] = []
+    def compute(self, batch: Sequence[Case]) -> list[Tensors | ModelError]:
+        answers: list[Tensors | ModelError] = []
         whole = self._encode_wholes([case for case in batch if case.task != "mv" and case.phrases])
         for case in batch:
-            logits = self._judge_masks(case) if case.task == "mv" else self._judge_phrases(case, whole.get(id(case)))
+            logits = (
+                self._judge_masks(case)
+                if case.task == "mv"
+                else self._judge_phrases(case, whole.get(id(case)))
+            )
             if not bool(logits.isfinite().all()):
-                answers.append(ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False))
+                answers.append(
+                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
+                )
                 continue
             chances = torch.softmax(logits / self._temperatures.get(case.task, 1.0), -1)
             answers.append({"probabilities": chances.cpu().numpy().astype(np.float32)})
@@ -100,13 +122,22 @@ class ServedVerifier(BatchedModel[Case]):
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
         mask = np.zeros((48, 64), np.bool_)
         mask[10:30, 10:30] = True
-        request = {"image": bytes_tensor([buffer.getvalue()]), "phrases": bytes_tensor(["bus"]),
-                   "rles": bytes_tensor([rle.encode(mask)]), "phrase_index": np.zeros(1, np.int32)}
+        request = {
+            "image": bytes_tensor([buffer.getvalue()]),
+            "phrases": bytes_tensor(["bus"]),
+            "rles": bytes_tensor([rle.encode(mask)]),
+            "phrase_index": np.zeros(1, np.int32),
+        }
         self.execute([{**request, "task": bytes_tensor([task])} for task in TASKS])
 
     def _words(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
-        tokens = self._tokenizer(list(phrases), padding="max_length", max_length=QUESTION_LENGTH, truncation=True,
-                                 return_tensors="pt")
+        tokens = self._tokenizer(
+            list(phrases),
+            padding="max_length",
+            max_length=QUESTION_LENGTH,
+            truncation=True,
+            return_tensors="pt",
+        )
         return tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
 
     def _encode_wholes(self, cases: Sequence[Case]) -> dict[int, Tensor]:
@@ -125,15 +156,28 @@ class ServedVerifier(BatchedModel[Case]):
         image = torch.from_numpy(np.array(case.pixels)).permute(2, 0, 1)
         first = {key: number for number, key in reversed(list(enumerate(case.keys)))}
         rows = {key: row for row, key in enumerate(first)}
-        crops = normalise_crops(torch.stack([mask_crops(image, torch.from_numpy(case.masks[number]))
-                                             for number in first.values()]))
+        crops = normalise_crops(
+            torch.stack(
+                [mask_crops(image, torch.from_numpy(case.masks[number])) for number in first.values()]
+            )
+        )
         ids, attention = self._words([case.phrases[number] for number in case.owner])
         with autocast(self._device, self._dtype):
-            memories = torch.cat([self._network.encode_crops(crops[start:start + AT_ONCE].to(self._device))
-                                  for start in range(0, len(crops), AT_ONCE)])
+            memories = torch.cat(
+                [
+                    self._network.encode_crops(crops[start : start + AT_ONCE].to(self._device))
+                    for start in range(0, len(crops), AT_ONCE)
+                ]
+            )
             memory = memories[[rows[key] for key in case.keys]]
-            return torch.cat([self._network.answer("mv", memory[s:s + AT_ONCE], ids[s:s + AT_ONCE],
-                                                   attention[s:s + AT_ONCE]) for s in range(0, len(ids), AT_ONCE)])
+            return torch.cat(
+                [
+                    self._network.answer(
+                        "mv", memory[s : s + AT_ONCE], ids[s : s + AT_ONCE], attention[s : s + AT_ONCE]
+                    )
+                    for s in range(0, len(ids), AT_ONCE)
+                ]
+            )
 
     def _judge_phrases(self, case: Case, tokens: Tensor | None) -> Tensor:
         """Logits [P, 6 or 2] of whole-image questions."""
@@ -147,11 +191,14 @@ class ServedVerifier(BatchedModel[Case]):
         ids, attention = self._words(case.phrases)
         logits = []
         for start in range(0, len(ids), AT_ONCE):
-            some = torch.stack(sheets[start:start + AT_ONCE]).to(self._device)
+            some = torch.stack(sheets[start : start + AT_ONCE]).to(self._device)
             with autocast(self._device, self._dtype):
                 memory = self._network.lay_masks(tokens[None].expand(len(some), -1, -1), some)
-                logits.append(self._network.answer(case.task, memory, ids[start:start + AT_ONCE],
-                                                   attention[start:start + AT_ONCE]))
+                logits.append(
+                    self._network.answer(
+                        case.task, memory, ids[start : start + AT_ONCE], attention[start : start + AT_ONCE]
+                    )
+                )
         return torch.cat(logits)
 
     def _shrink(self, mask: npt.NDArray[np.bool_]) -> Tensor:
@@ -159,7 +206,7 @@ class ServedVerifier(BatchedModel[Case]):
         side = max(mask.shape)
         square = torch.zeros(1, 1, side, side)
         square[0, 0, : mask.shape[0], : mask.shape[1]] = torch.from_numpy(mask)
-        return F.interpolate(square, (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[0, 0]
+        return functional.interpolate(square, (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[0, 0]
 
 
 def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:
@@ -178,5 +225,11 @@ def load_served(settings: NetworkSettings) -> ServedVerifier:
     folder = settings.weights("verifier")
     network, tokenizer, extra = load_verifier(folder)
     device = choose_device(settings.device)
-    return ServedVerifier(network, tokenizer, extra.get("temperatures", {}),
-                          f"verifier-tiny-{fingerprint(folder)}", device, choose_dtype(settings.precision, device))
+    return ServedVerifier(
+        network,
+        tokenizer,
+        extra.get("temperatures", {}),
+        f"verifier-tiny-{fingerprint(folder)}",
+        device,
+        choose_dtype(settings.precision, device),
+    )

@@ -1,9 +1,12 @@
-"""What the verifier looks at: two crops of one mask (MV), or the whole image with the accepted masks (EV, NV)."""
+"""What the verifier looks at: two crops of one mask (MV), or the whole image with the accepted masks (EV,
+NV).
+"""
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 CROP_SIDE = 120
 CLOSE, WIDE = 1.3, 3.0
@@ -14,12 +17,13 @@ SMALLEST = 16.0
 
 def rims(masks: Tensor) -> Tensor:
     """The pixels of float masks [N, 1, H, W] that touch the outside."""
-    return masks * F.max_pool2d(F.pad(1 - masks, [1, 1, 1, 1], value=1.0), 3, stride=1)
+    return masks * functional.max_pool2d(functional.pad(1 - masks, [1, 1, 1, 1], value=1.0), 3, stride=1)
 
 
 def mask_crops(image: Tensor, mask: Tensor) -> Tensor:
-    """Two crops [2, 5, 120, 120] of image uint8 [3, H, W] and mask bool [H, W]: near, with the mask and its rim as
-    channels 3 and 4; far, with its box and the mask. Colours are 0..255; outside the image all is 0."""
+    """Two crops [2, 5, 120, 120] of image uint8 [3, H, W] and mask bool [H, W]: near, with the mask and its
+    rim as channels 3 and 4; far, with its box and the mask. Colours are 0..255; outside the image all is 0.
+    """
     ys, xs = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     height, width = mask.shape
     if len(ys):
@@ -35,25 +39,33 @@ def mask_crops(image: Tensor, mask: Tensor) -> Tensor:
         x1, y1 = max(int(middle[0] + half), x0 + 1), max(int(middle[1] + half), y0 + 1)
         inside = (slice(max(y0, 0), min(y1, height)), slice(max(x0, 0), min(x1, width)))
         window = torch.zeros(5, y1 - y0, x1 - x0)
-        place = (slice(inside[0].start - y0, inside[0].stop - y0), slice(inside[1].start - x0, inside[1].stop - x0))
+        place = (
+            slice(inside[0].start - y0, inside[0].stop - y0),
+            slice(inside[1].start - x0, inside[1].stop - x0),
+        )
         window[:3, place[0], place[1]] = image[:, inside[0], inside[1]].float()
         window[3, place[0], place[1]] = mask[inside[0], inside[1]].float()
-        small = F.interpolate(window[None], (CROP_SIDE, CROP_SIDE), mode="bilinear", antialias=True)
+        small = functional.interpolate(window[None], (CROP_SIDE, CROP_SIDE), mode="bilinear", antialias=True)
         extra = small[:, 3:4].round()
         if number == 0:
             small[:, 4:5] = rims(extra)
         else:
             box = torch.zeros_like(extra)
             scale = CROP_SIDE / (y1 - y0), CROP_SIDE / (x1 - x0)
-            box[..., max(int((top - y0) * scale[0]), 0):int((bottom - y0) * scale[0]) + 1,
-                max(int((left - x0) * scale[1]), 0):int((right - x0) * scale[1]) + 1] = 1
+            box[
+                ...,
+                max(int((top - y0) * scale[0]), 0) : int((bottom - y0) * scale[0]) + 1,
+                max(int((left - x0) * scale[1]), 0) : int((right - x0) * scale[1]) + 1,
+            ] = 1
             small[:, 4:5], small[:, 3:4] = extra, box
         views.append(small[0])
     return torch.stack(views)
 
 
 def mask_sheet(masks: Tensor) -> Tensor:
-    """Two channels [2, S, S] of float masks [M, S, S] at the network's size: their union, and the rim of each."""
+    """Two channels [2, S, S] of float masks [M, S, S] at the network's size: their union, and the rim of
+    each.
+    """
     if not len(masks):
         return torch.zeros(2, *masks.shape[1:])
     hard = masks.round()

@@ -1,4 +1,5 @@
 """What the fitting loop needs of a network."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -18,7 +19,9 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where and with what a recipe computes. `repository` is the model repository whose weights it may start from."""
+    """Where and with what a recipe computes. `repository` is the model repository whose weights it may start
+    from.
+    """
 
     device: torch.device
     dtype: torch.dtype

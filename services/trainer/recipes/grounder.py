@@ -1,4 +1,7 @@
-"""Training and measuring the bundled OWLv2 on scenes: dense assignment, focal loss on the phrase bank, boxes."""
+"""Training and measuring the bundled OWLv2 on scenes: dense assignment, focal loss on the phrase bank,
+boxes.
+"""
+
 from __future__ import annotations
 
 import json
@@ -7,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.geometry import paired_iou, suppress
@@ -38,18 +42,27 @@ NMS = 0.5
 
 
 class GrounderRecipe(Recipe):
-    """Tokens near an object's centre answer for it. Heads for kind, colour and pattern help the tower learn; they are
-    dropped afterwards."""
+    """Tokens near an object's centre answer for it. Heads for kind, colour and pattern help the tower learn;
+    they are dropped afterwards.
+    """
 
     name = "concept_grounder"
+    batch_size = 8
     clip = 5.0
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         tokenizer = scene_tokenizer()
-        self.owl = build_tiny(len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
-        self.attributes = nn.ModuleDict({"kind": nn.Linear(TINY_WIDTH, 13), "colour": nn.Linear(TINY_WIDTH, 8),
-                                         "pattern": nn.Linear(TINY_WIDTH, 4)})
+        self.owl = build_tiny(
+            len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id
+        )
+        self.attributes = nn.ModuleDict(
+            {
+                "kind": nn.Linear(TINY_WIDTH, 13),
+                "colour": nn.Linear(TINY_WIDTH, 8),
+                "pattern": nn.Linear(TINY_WIDTH, 4),
+            }
+        )
         self.both = nn.ModuleDict({"owl": self.owl, "attribute_heads": self.attributes}).to(around.device)
         self.bank = phrase_bank()
 
@@ -59,6 +72,7 @@ class GrounderRecipe(Recipe):
     def optimisers(self) -> list[torch.optim.Optimizer]:
         return optimisers(self.both.named_parameters(), 2e-3, 1.5e-3)
 
+    @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         device = self.around.device
         left, top = (int(self.around.rng.integers(0, 256 - TINY_SIDE + 1)) for _ in range(2))
@@ -69,7 +83,9 @@ class GrounderRecipe(Recipe):
         chosen = self._choose_phrases(label)
         with autocast(device, self.around.dtype):
             features, hidden = token_features(self.owl, pixels.to(device))
-            queries = embed_phrases(self.owl, self.bank.ids[chosen].to(device), self.bank.attention[chosen].to(device))
+            queries = embed_phrases(
+                self.owl, self.bank.ids[chosen].to(device), self.bank.attention[chosen].to(device)
+            )
             logits = phrase_logits(self.owl, features, queries)
             attributes = {name: head(hidden[:, 1:]).float() for name, head in self.attributes.items()}
             objectness = self.owl.objectness_predictor(features).float()
@@ -77,7 +93,7 @@ class GrounderRecipe(Recipe):
             predicted = box_corners(self.owl, features[of, at], self.owl.box_bias[at])
         target = self.bank.holds[label][..., chosen].to(device)
         ignored = self.bank.holds[own_label][..., chosen].to(device) & ~target
-        entropy = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
+        entropy = functional.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
         right = torch.sigmoid(torch.where(target, logits, -logits))
         weight = torch.where(target, 0.6, 0.4) * ~ignored
         positives = (centre > 0).sum().clamp(min=1)
@@ -94,35 +110,51 @@ class GrounderRecipe(Recipe):
         number = own_label[inside].to(device)
         kind = torch.where(inside, own_label % 12 + 1, 0).flatten().to(device)
         named = {name: value[inside.to(device)] for name, value in attributes.items()}
-        attribute_loss = (F.cross_entropy(attributes["kind"].flatten(0, 1), kind)
-                          + F.cross_entropy(named["colour"], number // 48)
-                          + F.cross_entropy(named["pattern"], number // 12 % 4))
-        object_loss = F.binary_cross_entropy_with_logits(objectness, (centre > 0).float().to(device))
+        attribute_loss = (
+            functional.cross_entropy(attributes["kind"].flatten(0, 1), kind)
+            + functional.cross_entropy(named["colour"], number // 48)
+            + functional.cross_entropy(named["pattern"], number // 12 % 4)
+        )
+        object_loss = functional.binary_cross_entropy_with_logits(objectness, (centre > 0).float().to(device))
         total = 2 * phrase_loss + box_loss + attribute_loss + object_loss
-        accuracy = {f"{name} accuracy": float((value.argmax(-1) == wanted).float().mean()) for name, value, wanted in (
-            ("kind", named["kind"], number % 12 + 1), ("colour", named["colour"], number // 48),
-            ("pattern", named["pattern"], number // 12 % 4))}
-        return total, {"phrase loss": float(phrase_loss.detach()), "box loss": float(box_loss.detach()),
-                       "central GIoU": float(giou.detach()[central].mean()), **accuracy}
+        accuracy = {
+            f"{name} accuracy": float((value.argmax(-1) == wanted).float().mean())
+            for name, value, wanted in (
+                ("kind", named["kind"], number % 12 + 1),
+                ("colour", named["colour"], number // 48),
+                ("pattern", named["pattern"], number // 12 % 4),
+            )
+        }
+        return total, {
+            "phrase loss": float(phrase_loss.detach()),
+            "box loss": float(box_loss.detach()),
+            "central GIoU": float(giou.detach()[central].mean()),
+            **accuracy,
+        }
 
     def _choose_phrases(self, labels: Tensor) -> Tensor:
         """Short phrases, those that hold for the batch's compositions, and some at random."""
-        present = self.bank.holds[labels.unique()].any(0).nonzero()[:, 0]
+        present = self.bank.holds[labels.flatten()].any(0).nonzero()[:, 0]
         chance = torch.from_numpy(self.around.rng.permutation(len(self.bank.texts))[:PHRASES_A_STEP])
         chance = chance[self.bank.trained[chance]]
-        return torch.unique(torch.cat([self.bank.always, present, chance]))
+        wanted = torch.zeros(len(self.bank.texts), dtype=torch.bool)
+        wanted[torch.cat([self.bank.always, present, chance])] = True
+        return wanted.nonzero()[:, 0]
 
     @torch.inference_mode()
     def sweep(self, scenes: TrainingScenes, limit: int) -> list[tuple[Tensor, Tensor, Batch]]:
-        """(logits [B, T, P], corner boxes [B, T, 4] in shares) of every batch for the whole bank, on the CPU."""
+        """(logits [B, T, P], corner boxes [B, T, 4] in shares) of every batch for the whole bank, on the
+        CPU.
+        """
         self.both.eval()
         answers = []
         for batch in scenes.in_order(25, limit):
             pixels = resize(batch)
             with autocast(self.around.device, self.around.dtype):
                 features, _ = token_features(self.owl, pixels.to(self.around.device))
-                queries = embed_phrases(self.owl, self.bank.ids.to(self.around.device),
-                                        self.bank.attention.to(self.around.device))
+                queries = embed_phrases(
+                    self.owl, self.bank.ids.to(self.around.device), self.bank.attention.to(self.around.device)
+                )
                 logits = phrase_logits(self.owl, features, queries)
                 boxes = box_corners(self.owl, features)
             answers.append((logits.cpu(), boxes.cpu(), batch))
@@ -130,7 +162,9 @@ class GrounderRecipe(Recipe):
         return answers
 
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Box AP50 by depth of phrase, presence accuracy and refusal of hard negatives, recall on held-out triples."""
+        """Box AP50 by depth of phrase, presence accuracy and refusal of hard negatives, recall on held-out
+        triples.
+        """
         metrics, _ = self._measure(scenes, limit)
         return metrics
 
@@ -171,11 +205,13 @@ class GrounderRecipe(Recipe):
             precision, f1, at = average_precision(hits, wanted[depth])
             metrics |= {f"AP50 of boxes, {names[depth]}": precision, f"best F1, {names[depth]}": f1}
             best = at if depth == 3 else best
-        metrics |= {"presence balanced accuracy": balanced,
-                    "hard negatives refused": float((np.array(absent) < threshold).mean()),
-                    "presence recall": float((np.array(present) >= threshold).mean()),
-                    "recall of held-out triples": sum(h for s, h in unseen if s >= best) / max(unseen_wanted, 1),
-                    "IoU of hits": float(np.mean(overlaps or [0.0]))}
+        metrics |= {
+            "presence balanced accuracy": balanced,
+            "hard negatives refused": float((np.array(absent) < threshold).mean()),
+            "presence recall": float((np.array(present) >= threshold).mean()),
+            "recall of held-out triples": sum(h for s, h in unseen if s >= best) / max(unseen_wanted, 1),
+            "IoU of hits": float(np.mean(overlaps or [0.0])),
+        }
         return metrics, {"presence_scale": scale, "presence_shift": shift, "score_threshold": best}
 
     def export(self, folder: Path) -> None:
@@ -184,9 +220,13 @@ class GrounderRecipe(Recipe):
         self.owl.config.save_pretrained(folder)
         save_half(self.owl, folder / "model.safetensors")
         scene_tokenizer().save_pretrained(folder)
-        preprocessing = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_pad": True,
-                         "image_processor_type": "Owlv2ImageProcessor",
-                         "size": {"height": TINY_SIDE, "width": TINY_SIDE}}
+        preprocessing = {
+            "image_mean": [0.5] * 3,
+            "image_std": [0.25] * 3,
+            "do_pad": True,
+            "image_processor_type": "Owlv2ImageProcessor",
+            "size": {"height": TINY_SIDE, "width": TINY_SIDE},
+        }
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=1), "utf-8")
         extra: dict[str, object] = {"name": "owlv2-tiny", "prompt": "{phrase}", "nms": NMS}
         if self.calibration_scenes is not None:
@@ -201,8 +241,8 @@ def normalise(images: Tensor) -> Tensor:
 
 def crop(batch: Batch, left: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels, ids and corner boxes (shares) of a TINY_SIDE window."""
-    pixels = normalise(batch.images[:, :, top:top + TINY_SIDE, left:left + TINY_SIDE])
-    ids = batch.ids[:, top:top + TINY_SIDE, left:left + TINY_SIDE]
+    pixels = normalise(batch.images[:, :, top : top + TINY_SIDE, left : left + TINY_SIDE])
+    ids = batch.ids[:, top : top + TINY_SIDE, left : left + TINY_SIDE]
     shift = torch.tensor([left, top, left, top])
     boxes = ((batch.objects[..., 3:7] - shift).float() / TINY_SIDE).clamp(0, 1)
     return pixels, ids, boxes
@@ -210,16 +250,19 @@ def crop(batch: Batch, left: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def resize(batch: Batch) -> Tensor:
     """Whole images at the network's size."""
-    return normalise(F.interpolate(batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True))
+    return normalise(
+        functional.interpolate(batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)
+    )
 
 
 def assign(ids: Tensor, boxes: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Which object (1-based, 0 none) owns each token [B, T], and which it answers for: tokens near an object's centre,
-    and for every object, small ones first, at least one token."""
+    """Which object (1-based, 0 none) owns each token [B, T], and which it answers for: tokens near an
+    object's centre, and for every object, small ones first, at least one token.
+    """
     count = len(ids)
     sampled = ids[:, 1::2, 1::2].reshape(count, GRID, TINY_PATCH // 2, GRID, TINY_PATCH // 2)
     cells = sampled.permute(0, 1, 3, 2, 4).reshape(count, GRID * GRID, -1)
-    shares = F.one_hot(cells, MOST_OBJECTS + 1).sum(2)[..., 1:] / cells.shape[-1]
+    shares = functional.one_hot(cells, MOST_OBJECTS + 1).sum(2)[..., 1:] / cells.shape[-1]
     share, biggest = shares.max(-1)
     owner = torch.where(share >= OWNED, biggest + 1, 0)
     line = (torch.arange(GRID).float() + 0.5) / GRID
@@ -264,12 +307,14 @@ def near_misses(rows: Tensor, holds: Tensor) -> Tensor:
         near += [colour * 48 + pattern * 12 + kind2 for kind2 in range(12)]
     if not near:
         return torch.zeros(0, dtype=torch.long)
-    absent = holds[torch.tensor(near).unique()].any(0) & ~holds[rows].any(0)
+    absent = holds[torch.tensor(sorted(set(near)))].any(0) & ~holds[rows].any(0)
     return absent.nonzero()[:, 0]
 
 
 def match(logits: Tensor, boxes: Tensor, truth: Tensor) -> tuple[list[tuple[float, bool]], list[float]]:
-    """Detections (score, is a first match at IoU .5) of one phrase after suppression, and the IoUs of the matches."""
+    """Detections (score, is a first match at IoU .5) of one phrase after suppression, and the IoUs of the
+    matches.
+    """
     scores = torch.sigmoid(logits)
     worth = (scores > 0.03).nonzero()[:, 0]
     kept = worth[suppress(boxes[worth], scores[worth], NMS)]

@@ -1,13 +1,18 @@
-"""Training and measuring the bundled LLaVA on scenes: full phrases from left to right, then a few near misses."""
+"""Training and measuring the bundled LLaVA on scenes: full phrases from left to right, then a few near
+misses.
+"""
+
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
@@ -32,25 +37,32 @@ class ProposerRecipe(Recipe):
     """The tower starts as the grounder's, frozen at first; next-word loss on phrases and negatives."""
 
     name = "concept_proposer"
+    batch_size = 8
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self.tokenizer = scene_tokenizer()
-        number = self.tokenizer.convert_tokens_to_ids
-        self.marks = Marks(self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, number(SEPARATOR),
-                           number(NEGATIVES))
-        self.llava = build_tiny(len(self.tokenizer), self.tokenizer.pad_token_id, self.marks.bos, self.marks.eos,
-                                number(IMAGE)).to(around.device)
+        number: Callable[[str], int] = self.tokenizer.get_vocab().__getitem__
+        self.marks = Marks(
+            self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, number(SEPARATOR), number(NEGATIVES)
+        )
+        llava: Any = build_tiny(
+            len(self.tokenizer), self.tokenizer.pad_token_id, self.marks.bos, self.marks.eos, number(IMAGE)
+        )
+        self.llava = llava.to(around.device)
         start_from_grounder(self.llava.model.vision_tower, around.repository)
         self.bank = phrase_bank()
         self._tower_optimisers: list[torch.optim.Optimizer] = []
 
     def network(self) -> nn.Module:
-        return self.llava
+        network: nn.Module = self.llava
+        return network
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         named = list(self.llava.named_parameters())
-        tower = optimisers([(n, p) for n, p in named if "vision_tower" in n], 2e-3 * TOWER_SHARE, 1.5e-3 * TOWER_SHARE)
+        tower = optimisers(
+            [(n, p) for n, p in named if "vision_tower" in n], 2e-3 * TOWER_SHARE, 1.5e-3 * TOWER_SHARE
+        )
         self._tower_optimisers = tower
         return optimisers([(n, p) for n, p in named if "vision_tower" not in n], 2e-3, 1.5e-3) + tower
 
@@ -62,20 +74,27 @@ class ProposerRecipe(Recipe):
             set_rate(self._tower_optimisers, rate_factor(progress) * min(1.0, (progress - FROZEN) / 0.05))
         left, top = (int(self.around.rng.integers(0, 5)) for _ in range(2))
         pixels, _, boxes = crop(batch, left, top)
-        texts = [self._text(rows, box) for rows, box in zip(composition_numbers(batch.objects), boxes, strict=True)]
+        texts = [
+            self._text(rows, box) for rows, box in zip(composition_numbers(batch.objects), boxes, strict=True)
+        ]
         tokens = self.tokenizer(texts, padding=True, return_tensors="pt")
         ids = tokens["input_ids"].to(self.around.device)
-        labels = torch.where(tokens["attention_mask"].bool(), tokens["input_ids"], -100)[:, 1:].to(self.around.device)
+        labels = torch.where(tokens["attention_mask"].bool(), tokens["input_ids"], -100)[:, 1:].to(
+            self.around.device
+        )
         with autocast(self.around.device, self.around.dtype):
             image = embed_image(self.llava, pixels.to(self.around.device))
             words = self.llava.get_input_embeddings()(ids[:, :-1]).to(image.dtype)
             hidden = self.llava.model.language_model(
-                inputs_embeds=torch.cat([image, words], 1), use_cache=False).last_hidden_state
-            logits = self.llava.lm_head(hidden[:, image.shape[1]:]).float()
+                inputs_embeds=torch.cat([image, words], 1), use_cache=False
+            ).last_hidden_state
+            logits = self.llava.lm_head(hidden[:, image.shape[1] :]).float()
         # Which near misses are written is chance; their words weigh less than what is there to be seen.
         after_not = (labels == self.marks.negatives).cumsum(1) > 0
         weight = torch.where(labels < 0, 0.0, torch.where(after_not, 0.15, 1.0))
-        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+        each = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none"
+        )
         loss = (each.view_as(weight) * weight).sum() / weight.sum()
         seen = weight == 1
         return loss, {"word accuracy": float((logits.argmax(-1) == labels)[seen].float().mean())}
@@ -85,13 +104,17 @@ class ProposerRecipe(Recipe):
         rows = numbers[numbers < len(self.bank.holds) - 1]
         order = (boxes[: len(rows), 0] + boxes[: len(rows), 2]).argsort()
         phrases = list(dict.fromkeys(full_phrase(int(rows[i])) for i in order))
-        near = [self.bank.texts[i] for i in near_misses(rows, self.bank.holds).tolist() if self.bank.depth[i] == 3]
+        near = [
+            self.bank.texts[i] for i in near_misses(rows, self.bank.holds).tolist() if self.bank.depth[i] == 3
+        ]
         chosen = [near[i] for i in self.around.rng.permutation(len(near))[:WRITTEN_NEGATIVES]]
         return write(phrases, chosen)
 
     @torch.inference_mode()
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Precision and recall of full phrases, of two words and of kinds; share of negatives that are truly absent."""
+        """Precision and recall of full phrases, of two words and of kinds; share of negatives that are truly
+        absent.
+        """
         self.llava.eval()
         counts = {name: [0, 0, 0] for name in ("full phrases", "two words", "kinds", "held-out triples")}
         negatives, absent, close = 0, 0, 0
@@ -101,7 +124,10 @@ class ProposerRecipe(Recipe):
                 written = decode(self.llava, image, self.marks, 20, WRITTEN_NEGATIVES, 92)
             for rows, state in zip(composition_numbers(batch.objects), written, strict=True):
                 there = {full_phrase(int(row)) for row in rows if row < 384}
-                said = {" ".join(self.tokenizer.convert_ids_to_tokens(list(tokens))) for tokens, _ in state.phrases}
+                said = {
+                    " ".join(self.tokenizer.convert_ids_to_tokens(list(tokens)))
+                    for tokens, _ in state.phrases
+                }
                 unseen = {phrase for phrase in there if tuple(phrase.split()) in ontology().held_out}
                 for name, cut in (("full phrases", _whole), ("two words", _two), ("kinds", _kind)):
                     first, second = {cut(p) for p in said}, {cut(p) for p in there}
@@ -120,7 +146,10 @@ class ProposerRecipe(Recipe):
             if name != "held-out triples":
                 metrics[f"precision, {name}"] = right / max(said_count, 1)
             metrics[f"recall, {name}"] = right / max(there_count, 1)
-        return metrics | {"negatives absent": absent / max(negatives, 1), "negatives close": close / max(negatives, 1)}
+        return metrics | {
+            "negatives absent": absent / max(negatives, 1),
+            "negatives close": close / max(negatives, 1),
+        }
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,12 +160,18 @@ class ProposerRecipe(Recipe):
 
 
 def start_from_grounder(tower: nn.Module, repository: Path) -> None:
-    """Copy the exported grounder's vision tower into another of the same layout, as far as both have the tensors."""
+    """Copy the exported grounder's vision tower into another of the same layout, as far as both have the
+    tensors.
+    """
     weights = repository / "concept_grounder" / "1" / "model.safetensors"
     if not weights.exists():
         return
     prefix = "owlv2.vision_model."
-    found = {name.removeprefix(prefix): value for name, value in load_file(weights).items() if name.startswith(prefix)}
+    found = {
+        name.removeprefix(prefix): value
+        for name, value in load_file(weights).items()
+        if name.startswith(prefix)
+    }
     own = tower.state_dict()
     for name, value in found.items():
         # transformers' CLIP spells this layer so.

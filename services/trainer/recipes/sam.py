@@ -1,14 +1,16 @@
 """Training and measuring the bundled SAM on scenes: one click, one box, and a corrected mask."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
@@ -26,27 +28,31 @@ CORRECTED_SHARE = 0.15
 
 
 class SamRecipe(Recipe):
-    """Dice, focal and IoU-regression losses, lowest of the three multimask outputs (Kirillov et al., 2023, appendix A)."""
+    """Dice, focal and IoU-regression losses, lowest of the three multimask outputs (Kirillov et al., 2023,
+    appendix A).
+    """
 
     name = "sam"
     batch_size = 8
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self.sam: Sam = build_vit_tiny().to(around.device)
+        self.sam: Any = build_vit_tiny().to(around.device)
 
     def network(self) -> nn.Module:
-        return self.sam
+        network: nn.Module = self.sam
+        return network
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         return optimisers(self.sam.named_parameters(), 1.5e-3, 1e-3)
 
+    @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         rng = self.around.rng
         pairs = _some_objects(batch, rng)
         image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
         truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs]).to(self.around.device)
-        low_truth = F.avg_pool2d(truth[:, None].float(), truth.shape[-1] // (4 * self.grid))[:, 0]
+        low_truth = functional.avg_pool2d(truth[:, None].float(), truth.shape[-1] // (4 * self.grid))[:, 0]
         points = torch.stack([_point(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
         boxes = torch.stack([_box(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
         with autocast(self.around.device, self.around.dtype):
@@ -55,7 +61,9 @@ class SamRecipe(Recipe):
             boxed = self._decode(embeddings, None, None, boxes, None)
             passes = [("point", slice(1, 4), *clicked), ("box", slice(0, 1), *boxed)]
             if rng.random() < CORRECTED_SHARE:
-                passes.append(("corrected", slice(0, 1), *self._correct(embeddings, clicked, points, low_truth)))
+                passes.append(
+                    ("corrected", slice(0, 1), *self._correct(embeddings, clicked, points, low_truth))
+                )
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
         for kind, which, logits, predicted_iou in passes:
@@ -74,19 +82,28 @@ class SamRecipe(Recipe):
         images = batch.images.to(self.around.device).float()
         normal = (images - self.sam.pixel_mean) / self.sam.pixel_std
         rows = torch.arange(images.shape[-1])
-        inside = (rows[None, :, None] < batch.sizes[:, :1, None]) & (rows[None, None] < batch.sizes[:, 1:, None])
+        inside = (rows[None, :, None] < batch.sizes[:, :1, None]) & (
+            rows[None, None] < batch.sizes[:, 1:, None]
+        )
         embedded: Tensor = self.sam.image_encoder(normal * inside[:, None].to(normal))
         return embedded
 
-    def _decode(self, embeddings: Tensor, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None,
-                masks: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _decode(
+        self,
+        embeddings: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         labels = None if labels is None else labels.to(self.around.device)
         sparse, dense = embed_prompts(self.sam, points, labels, boxes, masks)
         tokens: DecodedTokens = decode_tokens(self.sam, embeddings, sparse, dense)
         return upscale_masks(self.sam, tokens), tokens.predicted_iou
 
-    def _correct(self, embeddings: Tensor, clicked: tuple[Tensor, Tensor], points: Tensor,
-                 truth: Tensor) -> tuple[Tensor, Tensor]:
+    def _correct(
+        self, embeddings: Tensor, clicked: tuple[Tensor, Tensor], points: Tensor, truth: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """A second click where the best first mask is wrong, with that mask as input."""
         logits, predicted = clicked[0].detach().float(), clicked[1].detach()
         best = logits[torch.arange(len(logits)), predicted[:, 1:].argmax(1) + 1] > 0
@@ -102,28 +119,46 @@ class SamRecipe(Recipe):
 
     @torch.inference_mode()
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Mean IoU at full size from the truth's box, a central point (chosen and best of three) and a random point."""
+        """Mean IoU at full size from the truth's box, a central point (chosen and best of three) and a random
+        point.
+        """
         rng = np.random.default_rng(0)
         self.sam.eval()
-        found: dict[str, list[float]] = {"box": [], "box boundary": [], "point": [], "point best of 3": [],
-                                         "random point": []}
+        found: dict[str, list[float]] = {
+            "box": [],
+            "box boundary": [],
+            "point": [],
+            "point best of 3": [],
+            "random point": [],
+        }
         errors: list[float] = []
         for batch in scenes.in_order(10, limit):
             pairs = [(b, o) for b in range(len(batch.ids)) for o in range(int(batch.present[b].sum()))]
             truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs])
             image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
-            prompts = {"box": torch.stack([_box(batch, b, o, None) for b, o in pairs]),
-                       "point": torch.stack([_point(batch, b, o, None) for b, o in pairs]),
-                       "random point": torch.stack([_point(batch, b, o, rng) for b, o in pairs])}
+            prompts = {
+                "box": torch.stack([_box(batch, b, o, None) for b, o in pairs]),
+                "point": torch.stack([_point(batch, b, o, None) for b, o in pairs]),
+                "random point": torch.stack([_point(batch, b, o, rng) for b, o in pairs]),
+            }
             with autocast(self.around.device, self.around.dtype):
                 embeddings = self.encode(batch)[image]
             for kind, prompt in prompts.items():
                 prompt = prompt.to(self.around.device)
                 with autocast(self.around.device, self.around.dtype):
                     logits, predicted = self._decode(
-                        embeddings, None if kind == "box" else prompt[:, None],
-                        None if kind == "box" else torch.ones(len(pairs), 1), prompt if kind == "box" else None, None)
-                masks = F.interpolate(logits.float(), truth.shape[1:], mode="bilinear", align_corners=False).cpu() > 0
+                        embeddings,
+                        None if kind == "box" else prompt[:, None],
+                        None if kind == "box" else torch.ones(len(pairs), 1),
+                        prompt if kind == "box" else None,
+                        None,
+                    )
+                masks = (
+                    functional.interpolate(
+                        logits.float(), truth.shape[1:], mode="bilinear", align_corners=False
+                    ).cpu()
+                    > 0
+                )
                 overlaps = _iou(masks, truth[:, None])
                 if kind == "box":
                     found["box"] += overlaps[:, 0].tolist()
@@ -138,7 +173,10 @@ class SamRecipe(Recipe):
                     errors += (guess - picked).abs().tolist()
         self.sam.train()
         metrics = {f"mIoU {kind}": float(np.mean(values)) for kind, values in found.items()}
-        return metrics | {"predicted IoU, mean error": float(np.mean(errors)), "instances": float(len(errors))}
+        return metrics | {
+            "predicted IoU, mean error": float(np.mean(errors)),
+            "instances": float(len(errors)),
+        }
 
     def export(self, folder: Path) -> None:
         save_half(self.sam, folder / "weights.safetensors")
@@ -150,8 +188,11 @@ class SamRecipe(Recipe):
 
 
 def _some_objects(batch: Batch, rng: np.random.Generator) -> list[tuple[int, int]]:
-    return [(b, int(o)) for b in range(len(batch.ids))
-            for o in rng.permutation(int(batch.present[b].sum()))[:OBJECTS_AN_IMAGE]]
+    return [
+        (b, int(o))
+        for b in range(len(batch.ids))
+        for o in rng.permutation(int(batch.present[b].sum()))[:OBJECTS_AN_IMAGE]
+    ]
 
 
 def _box(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
@@ -166,16 +207,21 @@ def _box(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) ->
 def _point(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
     """A pixel of the object: any with `rng`, else the one nearest to its median."""
     ys, xs = np.nonzero(batch.ids[image].numpy() == obj + 1)
-    pick = int(rng.integers(len(xs))) if rng is not None else int(
-        np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2))
+    pick = (
+        int(rng.integers(len(xs)))
+        if rng is not None
+        else int(np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2))
+    )
     return torch.tensor([xs[pick] + 0.5, ys[pick] + 0.5]).float()
 
 
 def _mask_loss(logits: Tensor, predicted_iou: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
-    """20 focal + 1 dice of the best of K outputs [N, K, h, w], a tenth of their mean, and the IoU head's error."""
+    """20 focal + 1 dice of the best of K outputs [N, K, h, w], a tenth of their mean, and the IoU head's
+    error.
+    """
     target = truth[:, None].expand_as(logits)
     share = torch.sigmoid(logits)
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     right = share * target + (1 - share) * (1 - target)
     focal = ((1 - right) ** 2 * entropy).mean((2, 3))
     dice = 1 - (2 * (share * target).sum((2, 3)) + 1) / (share.sum((2, 3)) + target.sum((2, 3)) + 1)
@@ -183,8 +229,12 @@ def _mask_loss(logits: Tensor, predicted_iou: Tensor, truth: Tensor) -> tuple[Te
     best, which = each.min(1)
     with torch.no_grad():
         iou = _iou(logits > 0, target > 0.5)
-    loss = best.mean() + 0.1 * each.mean() + F.mse_loss(predicted_iou, iou)
-    return loss, float(dice.gather(1, which[:, None]).mean().detach()), float(iou.gather(1, which[:, None]).mean())
+    loss = best.mean() + 0.1 * each.mean() + functional.mse_loss(predicted_iou, iou)
+    return (
+        loss,
+        float(dice.gather(1, which[:, None]).mean().detach()),
+        float(iou.gather(1, which[:, None]).mean()),
+    )
 
 
 def _iou(first: Tensor, second: Tensor) -> Tensor:
@@ -196,7 +246,9 @@ def _boundary_iou(first: Tensor, second: Tensor) -> Tensor:
     width = max(1, round(0.02 * float(np.hypot(*second.shape[-2:]))))
 
     def rim(mask: Tensor) -> Tensor:
-        outside = F.max_pool2d(F.pad((~mask).float()[:, None], [width] * 4, value=1.0), 2 * width + 1, stride=1)[:, 0]
+        outside = functional.max_pool2d(
+            functional.pad((~mask).float()[:, None], [width] * 4, value=1.0), 2 * width + 1, stride=1
+        )[:, 0]
         return mask & (outside > 0)
 
     return _iou(rim(first), rim(second))

@@ -1,4 +1,5 @@
 """Training and measuring the bundled verifier on cases with known answers."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.grounder.architecture import TINY_SIDE
@@ -54,25 +56,33 @@ class VerifierRecipe(Recipe):
         tower = optimisers([(n, p) for n, p in named if n.startswith("tower")], 6e-4, 5e-4)
         return optimisers([(n, p) for n, p in named if not n.startswith("tower")], 2e-3, 1e-3) + tower
 
+    @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         drawn = draw_cases(batch, self.around.rng, held_out=False)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
         for task, (logits, answers) in self._answers(batch, drawn).items():
-            total = total + F.cross_entropy(logits, answers, label_smoothing=0.02)
+            total = total + functional.cross_entropy(logits, answers, label_smoothing=0.02)
             metrics[f"{task} accuracy"] = float((logits.argmax(-1) == answers).float().mean())
         return total, metrics
 
     def _words(self, cases: list[tuple[int, MaskCase | SetCase]]) -> tuple[Tensor, Tensor]:
-        tokens = self.tokenizer([case.phrase for _, case in cases], padding="max_length", max_length=QUESTION_LENGTH,
-                                truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(
+            [case.phrase for _, case in cases],
+            padding="max_length",
+            max_length=QUESTION_LENGTH,
+            truncation=True,
+            return_tensors="pt",
+        )
         return tokens["input_ids"].to(self.around.device), tokens["attention_mask"].to(self.around.device)
 
     def _answers(self, batch: Batch, drawn: Drawn) -> dict[str, tuple[Tensor, Tensor]]:
         """Logits and right answers of each task's cases."""
         device = self.around.device
         found = {}
-        whole = F.interpolate(batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)
+        whole = functional.interpolate(
+            batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
+        )
         with autocast(device, self.around.dtype):
             tokens = self.verifier.encode_images(normalise(whole).to(device))
             for task, cases in drawn.items():
@@ -81,11 +91,18 @@ class VerifierRecipe(Recipe):
                 ids, attention = self._words(cases)
                 image = torch.tensor([number for number, _ in cases])
                 if task == "mv":
-                    crops = torch.stack([mask_crops(batch.images[number], case.mask) for number, case in cases
-                                         if isinstance(case, MaskCase)])
+                    crops = torch.stack(
+                        [
+                            mask_crops(batch.images[number], case.mask)
+                            for number, case in cases
+                            if isinstance(case, MaskCase)
+                        ]
+                    )
                     memory = self.verifier.encode_crops(normalise_crops(crops).to(device))
                 else:
-                    sheets = torch.stack([_sheet(case.masks) for _, case in cases if isinstance(case, SetCase)])
+                    sheets = torch.stack(
+                        [_sheet(case.masks) for _, case in cases if isinstance(case, SetCase)]
+                    )
                     memory = self.verifier.lay_masks(tokens[image.to(device)], sheets.to(device))
                 logits = self.verifier.answer(task, memory, ids, attention)
                 right = torch.tensor([CHOICES[task].index(case.answer) for _, case in cases], device=device)
@@ -107,17 +124,23 @@ class VerifierRecipe(Recipe):
                 right[task].append(answers.cpu())
                 kinds[task] += [case.kind for _, case in drawn[task]]
         self.verifier.train()
-        return {task: (torch.cat(logits[task]), torch.cat(right[task]), kinds[task])
-                for task in CHOICES if logits[task]}
+        return {
+            task: (torch.cat(logits[task]), torch.cat(right[task]), kinds[task])
+            for task in CHOICES
+            if logits[task]
+        }
 
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Accuracy of each task, the same averaged over the answers that occur, of each kind of case, and calibration."""
+        """Accuracy of each task, the same averaged over the answers that occur, of each kind of case, and
+        calibration.
+        """
         metrics: Metrics = {}
         for task, (logits, right, kinds) in self.collect(scenes, limit).items():
             hit = (logits.argmax(-1) == right).float()
             metrics[f"{task} accuracy"] = float(hit.mean())
-            metrics[f"{task} accuracy, answers alike"] = float(np.mean(
-                [float(hit[right == answer].mean()) for answer in right.unique().tolist()]))
+            metrics[f"{task} accuracy, answers alike"] = float(
+                np.mean([float(hit[right == answer].mean()) for answer in sorted(set(right.tolist()))])
+            )
             metrics[f"{task} calibration error"] = calibration_error(logits, right)
             for kind in sorted(set(kinds)):
                 metrics[f"{task}, {kind}"] = float(hit[torch.tensor([k == kind for k in kinds])].mean())
@@ -129,8 +152,10 @@ class VerifierRecipe(Recipe):
         self.tokenizer.save_pretrained(folder)
         temperatures = {}
         if self.calibration_scenes is not None:
-            temperatures = {task: round(best_temperature(logits, right), 3)
-                            for task, (logits, right, _) in self.collect(self.calibration_scenes, 300).items()}
+            temperatures = {
+                task: round(best_temperature(logits, right), 3)
+                for task, (logits, right, _) in self.collect(self.calibration_scenes, 300).items()
+            }
         (folder / "tercet.json").write_text(json.dumps({"temperatures": temperatures}), "utf-8")
 
 
@@ -142,8 +167,10 @@ def draw_cases(batch: Batch, rng: np.random.Generator, *, held_out: bool) -> Dra
         rows = ((objects[:, 0] * 4 + objects[:, 1]) * 12 + objects[:, 2]).tolist()
         maker = CaseMaker(batch.ids[number], rows, rng, held_out=held_out)
         wanted: tuple[tuple[str, int, Callable[[], MaskCase | SetCase | None]], ...] = (
-            ("mv", MASK_CASES, maker.mask_case), ("ev", SET_CASES, maker.set_case),
-            ("nv", PRESENCE_CASES, maker.presence_case))
+            ("mv", MASK_CASES, maker.mask_case),
+            ("ev", SET_CASES, maker.set_case),
+            ("nv", PRESENCE_CASES, maker.presence_case),
+        )
         for task, count, make in wanted:
             made = [make() for _ in range(count)]
             drawn[task] += [(number, case) for case in made if case is not None]
@@ -153,7 +180,9 @@ def draw_cases(batch: Batch, rng: np.random.Generator, *, held_out: bool) -> Dra
 def _sheet(masks: Tensor) -> Tensor:
     if not len(masks):
         return torch.zeros(2, TINY_SIDE, TINY_SIDE)
-    small = F.interpolate(masks[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[:, 0]
+    small = functional.interpolate(
+        masks[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
+    )[:, 0]
     return mask_sheet(small)
 
 
@@ -163,12 +192,17 @@ def calibration_error(logits: Tensor, right: Tensor, bins: int = 10) -> float:
     hit = (chosen == right).float()
     place = (confidence * bins).long().clamp(max=bins - 1)
     parts = [(place == b) for b in range(bins)]
-    return float(sum(part.float().mean() * (hit[part].mean() - confidence[part].mean()).abs()
-                     for part in parts if bool(part.any())))
+    return float(
+        sum(
+            part.float().mean() * (hit[part].mean() - confidence[part].mean()).abs()
+            for part in parts
+            if bool(part.any())
+        )
+    )
 
 
 def best_temperature(logits: Tensor, right: Tensor) -> float:
     """The temperature with the least cross-entropy, of 0.5 to 3."""
     choices = np.geomspace(0.5, 3.0, 40)
-    losses = [float(F.cross_entropy(logits / float(t), right)) for t in choices]
+    losses = [float(functional.cross_entropy(logits / float(t), right)) for t in choices]
     return float(choices[int(np.argmin(losses))])
