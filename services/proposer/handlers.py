@@ -24,6 +24,8 @@ from tercet.v1 import concepts_pb2, records_pb2
 
 SAM = "sam"
 CONCEPT_PROPOSER = "concept_proposer"
+MODEL_NEGATIVES = 100
+"""Most hard negatives that the model may be asked for; the ontology gives the rest."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Proposer:
     def _concepts(self, image: records_pb2.Image, max_phrases: int, max_negatives: int) -> Answer:
         limits = {
             "max_phrases": np.array([max_phrases], dtype=np.int32),
-            "max_negatives": np.array([max_negatives], dtype=np.int32),
+            "max_negatives": np.array([min(max_negatives, MODEL_NEGATIVES)], dtype=np.int32),
         }
         return self.inference.infer(CONCEPT_PROPOSER, {**self._input(image), **limits})
 

@@ -19,11 +19,13 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When an instance counts: least score and presence, largest IoU of boxes and of masks of one phrase,
-    how many.
+    """When an instance counts.
+
+    Least score (None: whatever the model answers) and presence, largest IoU of boxes and of masks of one
+    phrase, and how many of a phrase at most.
     """
 
-    min_score: float
+    min_score: float | None
     min_presence: float
     box_overlap: float
     mask_overlap: float
@@ -59,7 +61,9 @@ def detections(tensors: Tensors, limits: Limits) -> NDArray[np.int64]:
     for phrase in range(len(presence)):
         if presence[phrase] < limits.min_presence:
             continue
-        rows = np.flatnonzero((of == phrase) & (scores >= limits.min_score) & (boxes[:, 2:] > 0).all(axis=1))
+        rows = np.flatnonzero(
+            (of == phrase) & (scores >= (limits.min_score or 0.0)) & (boxes[:, 2:] > 0).all(axis=1)
+        )
         # Overlaps are counted in squares, and what is far down the list cannot stay anyway.
         rows = rows[np.argsort(-scores[rows], kind="stable")][: 4 * limits.max_instances]
         stay = suppress(box_iou(boxes[rows], boxes[rows]), scores[rows], limits.box_overlap)

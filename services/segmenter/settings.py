@@ -25,7 +25,9 @@ class SegmenterSettings(KitSettings):
         "concept_grounder", description="The model of `text_prompted`, as Triton names it."
     )
     ontology: Path | None = Field(None, description="Ontology file (JSON); unset: the one of Tercet.")
-    min_score: float = Field(0.3, ge=0, le=1, description="Least grounder score of an instance.")
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="Least grounder score of an instance; unset: the model's own threshold."
+    )
     min_presence: float = Field(
         0.5, ge=0, le=1, description="Least probability that a phrase is present for its instances to count."
     )

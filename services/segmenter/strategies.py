@@ -97,13 +97,10 @@ def concept_segmenter(inference: Inference, clock: Clock, settings: SegmenterSet
     return Grounded(inference, clock, limits)
 
 
-def question(content: bytes, phrases: Sequence[str], threshold: float) -> Tensors:
+def question(content: bytes, phrases: Sequence[str], threshold: float | None) -> Tensors:
     """The tensors that ask for phrases in an image."""
-    return {
-        "image": strings([content]),
-        "phrases": strings(phrases),
-        "threshold": np.array([threshold], dtype=np.float32),
-    }
+    asked: Tensors = {"image": strings([content]), "phrases": strings(phrases)}
+    return asked if threshold is None else {**asked, "threshold": np.array([threshold], dtype=np.float32)}
 
 
 def _findings(
