@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 
 from fastapi import Request
+from prometheus_client import CollectorRegistry
 
 from gateway.accepted import AcceptedJobs
-from gateway.fetching import SafeFetcher
 from gateway.keys import KeyRing
 from gateway.limiting import RateLimiter
 from gateway.settings import GatewaySettings
@@ -30,7 +30,7 @@ class GatewayState:
     accepted: AcceptedJobs
     dataset: dataset_pb2_grpc.DatasetServiceStub
     watch: JobWatch
-    fetcher: SafeFetcher
+    lag_registry: CollectorRegistry
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the process is told to end: event streams close, `/readyz` says so."""
 

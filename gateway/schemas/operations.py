@@ -33,13 +33,15 @@ class DeadLetter(Answer):
     """A record that could not be worked."""
 
     id: str = Field(
-        description="Where it lies: topic:partition:offset.", examples=["images.proposed.dlq:0:17"]
+        description="Where it lies: dead-letter topic/partition/offset.",
+        examples=["images.proposed.dlq/0/17"],
     )
     topic: str = Field(description="The topic that it was read from.", examples=["images.proposed"])
     partition: int = Field(description="Its partition there.", examples=[2])
     offset: int = Field(description="Its offset there.", examples=[4711])
     key: str = Field(description="Its key: the image id, or the job id.", examples=[EXAMPLE_IMAGE_ID])
     job_id: str = Field(description="Its job.", examples=[EXAMPLE_JOB_ID])
+    group: str = Field(default="", description="The consumer group that gave it up.", examples=["segmenter"])
     error: str = Field(description="Error class.", examples=["InvalidInput"])
     message: str = Field(description="Why, for a person.")
     attempts: int = Field(description="How often it was tried.", examples=[3])
@@ -58,7 +60,7 @@ class ReplayRequest(Request):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        json_schema_extra={"examples": [{"topic": "images.proposed"}, {"ids": ["images.proposed.dlq:0:17"]}]},
+        json_schema_extra={"examples": [{"topic": "images.proposed"}, {"ids": ["images.proposed.dlq/0/17"]}]},
     )
 
     topic: str | None = Field(

@@ -1,0 +1,98 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway import errors
+from gateway.request_context import RequestContext
+from gateway.routes import exports, health, images, jobs, operations
+from gateway.schemas import JobOptions, JobRequest, Problem
+from gateway.settings import MIB
+from gateway.state import GatewayState
+
+_VERSION: Final = "1"
+_BODY_BYTES: Final = MIB
+_DESCRIPTION: Final = """
+Submit images; get the concepts in them (noun phrases), a mask for every instance of each, and hard
+negatives, at a known quality and a known human cost.
+
+Every request but the health checks needs an API key: `Authorization: Bearer <token>`. Whatever goes wrong is
+answered with problem details (RFC 9457, `application/problem+json`); `code` is for programs, `detail` for
+people. 429 and 503 carry `Retry-After`. Answers carry `X-Request-Id`; quote it when you ask for help.
+"""
+_TAGS: Final = [
+    {"name": "jobs", "description": "Submit images and follow them."},
+    {"name": "images", "description": "Pictures and their annotations of record."},
+    {"name": "exports", "description": "Dataset files: SA-Co JSON and COCO RLE."},
+    {"name": "operations", "description": "Lag, dead letters, models."},
+    {"name": "keys", "description": "API keys; for admins."},
+    {"name": "health", "description": "Probes and metrics; without a key."},
+]
+
+
+def create_app(state: GatewayState) -> FastAPI:
+    """The application over a gateway's parts. Nothing is connected before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = state.settings.threads
+        await state.watch.open()
+        try:
+            yield
+        finally:
+            state.draining.set()
+            await state.watch.close()
+
+    app = FastAPI(
+        title="Tercet",
+        version=_VERSION,
+        summary="A data engine for concept segmentation.",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": state.settings.public_url}] if state.settings.public_url else None,
+        lifespan=lifespan,
+        max_body_size=_BODY_BYTES,
+        redirect_slashes=False,
+    )
+    app.state.gateway = state
+    errors.install(app)
+    app.add_middleware(RequestContext)
+    app.include_router(jobs.router, max_body_size=state.settings.max_body_bytes)
+    for module in (images, exports, operations, health):
+        app.include_router(module.router)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """The OpenAPI document, with the schemas that routes read by hand."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                servers=app.servers,
+                license_info=app.license_info,
+            )
+            schemas = made["components"]["schemas"]
+            for model in (JobOptions, JobRequest, Problem):
+                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(described.pop("$defs", {}))
+                schemas[model.__name__] = described
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
