@@ -41,7 +41,7 @@ def test_truth_agrees_with_itself_at_any_size(seed: int, width: int, height: int
         mask = scene.mask(index)
         ys, xs = np.nonzero(mask)
         assert instance.area == len(xs) > 0
-        assert instance.box == (xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1)
+        assert list(instance.box) == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
 
 
 def test_less_occlusion_keeps_crowded_objects_apart() -> None:
@@ -79,7 +79,7 @@ def test_held_out_compositions_are_excluded_or_favoured() -> None:
     assert len(held_out) == 24
 
     def share(mode: str) -> float:
-        wanted = SceneSettings(width=64, height=64, held_out=mode)  # type: ignore[arg-type]
+        wanted = SceneSettings(width=64, height=64, held_out=mode)
         shown = [i.composition in held_out for seed in range(60) for i in make_scene(seed, wanted).instances]
         return sum(shown) / len(shown)
 
