@@ -1,6 +1,6 @@
 """Compile the protos into the git-ignored root gen/: messages, gRPC classes and typed stubs of both.
 
-`python protos/compile.py` does nothing when the protos and the compiler's versions are those of the last time.
+`python protos/compile.py` does nothing when neither the protos nor the compilers changed since the last time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def compile_protos(target: Path = GENERATED) -> bool:
     if stamp.exists() and stamp.read_text() == wanted:
         return False
     target.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the finished package replaces the old one by renaming: readers never see half of it.
+    # Beside the target, so that the finished package replaces the old one by renaming, never half of it.
     with tempfile.TemporaryDirectory(dir=target, prefix=".compiling-") as scratch:
         _protoc(Path(scratch))
         package = Path(scratch) / "tercet"
@@ -65,7 +65,10 @@ def _protoc(output: Path) -> None:
 
     # The stub plug-ins are console scripts of this environment, which need not be active.
     scripts = Path(sys.executable).parent
-    plugins = {name: shutil.which(name, path=f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}") for name in _PLUGINS}
+    plugins = {
+        name: shutil.which(name, path=f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}")
+        for name in _PLUGINS
+    }
     absent = [name for name, path in plugins.items() if path is None]
     if absent:
         raise RuntimeError(f"{', '.join(absent)} of mypy-protobuf is not installed: run `make setup`")

@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kafka.errors import KafkaError
+
 from deploy.local import kafka, triton
 from deploy.local.ports import Ports, is_free
 from deploy.local.processes import marked_processes
@@ -66,7 +68,10 @@ class LocalStack:
             infrastructure = [process for process in described if process.part in INFRASTRUCTURE]
             self._start_and_wait(infrastructure, deadline)
             if "kafka" in self.spec.parts:
-                create_topics(self.spec)
+                try:
+                    create_topics(self.spec, deadline)
+                except (KafkaError, TimeoutError) as error:
+                    raise StackError(f"the topics could not be created: {error}") from error
             self._start_and_wait(
                 [process for process in described if process not in infrastructure], deadline
             )

@@ -73,6 +73,8 @@ def _redis(spec: StackSpec) -> Process:
         "--maxmemory": "512mb",
         "--maxmemory-policy": "noeviction",
         "--daemonize": "no",
+        # Writing a title would overwrite the environment, in which `down` looks for the stack's mark.
+        "--set-proc-title": "no",
     }
     return Process(
         name="redis",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import http.client
 import io
 import os
 import shlex
@@ -96,7 +97,7 @@ class Supervisor:
     def running(self) -> bool:
         """Whether supervisord lives; true in its shutdown too, when it refuses every call."""
         try:
-            self._proxy().supervisor.getState()
+            self._call("getState")
         except OSError:
             return False
         except xmlrpc.client.Fault:
@@ -104,7 +105,7 @@ class Supervisor:
         return True
 
     def states(self) -> dict[str, ProcessState]:
-        rows = cast(list[dict[str, Any]], self._proxy().supervisor.getAllProcessInfo())
+        rows = cast(list[dict[str, Any]], self._call("getAllProcessInfo"))
         return {
             row["name"]: ProcessState(
                 row["name"], row["statename"], row["pid"], row["start"], row["now"], row["spawnerr"]
@@ -114,38 +115,40 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Ask for a start and return at once; nothing when it is started already."""
-        self._tolerate((Faults.ALREADY_STARTED,), "startProcess", name, False)
+        self._call("startProcess", name, False, tolerated=Faults.ALREADY_STARTED)
 
     def stop(self, name: str) -> None:
         """Stop and wait until it has ended; nothing when it does not run."""
-        self._tolerate((Faults.NOT_RUNNING,), "stopProcess", name, True)
+        self._call("stopProcess", name, True, tolerated=Faults.NOT_RUNNING)
 
     def reload(self) -> tuple[list[str], list[str], list[str]]:
         """Read the configuration again; the processes it adds, changes and removes. Starts none."""
-        answer = cast(list[list[list[str]]], self._proxy().supervisor.reloadConfig())
+        answer = cast(list[list[list[str]]], self._call("reloadConfig"))
         added, changed, removed = answer[0]
         return added, changed, removed
 
     def add(self, name: str) -> None:
-        self._tolerate((Faults.ALREADY_ADDED,), "addProcessGroup", name)
+        self._call("addProcessGroup", name, tolerated=Faults.ALREADY_ADDED)
 
     def remove(self, name: str) -> None:
         """Stop a process and forget it."""
         self.stop(name)
-        self._proxy().supervisor.removeProcessGroup(name)
+        self._call("removeProcessGroup", name)
 
     def shutdown(self) -> None:
-        self._proxy().supervisor.shutdown()
+        """Ask for the end of everything and return at once."""
+        self._call("shutdown")
 
-    def _tolerate(self, faults: tuple[int, ...], method: str, *arguments: object) -> None:
-        try:
-            getattr(self._proxy().supervisor, method)(*arguments)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode not in faults:
-                raise
-
-    def _proxy(self) -> Any:
+    def _call(self, method: str, *arguments: object, tolerated: int | None = None) -> object:
+        """Raises OSError when supervisord does not answer, Fault when it refuses for another reason."""
+        transport = SupervisorTransport(None, None, serverurl=self._url)
         # xmlrpc wants an http URL and never uses it: the transport goes to the socket.
-        return xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", SupervisorTransport(None, None, serverurl=self._url)
-        )
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport) as proxy:
+            try:
+                return getattr(proxy.supervisor, method)(*arguments)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != tolerated:
+                    raise
+                return None
+            except http.client.HTTPException as error:
+                raise ConnectionError(f"supervisord broke off its answer ({error})") from error

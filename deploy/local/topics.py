@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from deploy.local.spec import StackSpec
 from services.kit.bus.topics import ALL_TOPICS, DEFAULT_PARTITIONS, MAX_MESSAGE_BYTES
 
+_POLL_SECONDS = 0.1
 
-def create_topics(spec: StackSpec) -> list[str]:
-    """Create the topics, dead-letter twins included, that do not exist yet; their names."""
+
+def create_topics(spec: StackSpec, deadline: float) -> list[str]:
+    """Create the topics, dead-letter twins included, that do not exist yet; their names.
+
+    Returns when every partition has a leader: a producer that comes earlier would only meet errors. Raises
+    TimeoutError when the monotonic clock passes `deadline`.
+    """
     admin = KafkaAdminClient(bootstrap_servers=spec.kafka_bootstrap.split(","))
-    created = []
     try:
         existing = set(admin.list_topics())
-        for name in ALL_TOPICS:
-            if name in existing:
-                continue
+        created = [name for name in ALL_TOPICS if name not in existing]
+        for name in created:
             topic = NewTopic(
                 name,
                 num_partitions=DEFAULT_PARTITIONS,
@@ -26,9 +33,20 @@ def create_topics(spec: StackSpec) -> list[str]:
             )
             try:
                 admin.create_topics([topic])
-            except TopicAlreadyExistsError:  # another command or a service was quicker
+            except TopicAlreadyExistsError:  # another client was quicker
                 continue
-            created.append(name)
+        while waiting := [
+            topic["name"] for topic in admin.describe_topics(list(ALL_TOPICS)) if not _led(topic)
+        ]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"topics without a leader: {', '.join(waiting)}")
+            time.sleep(_POLL_SECONDS)
+        return created
     finally:
         admin.close()
-    return created
+
+
+def _led(topic: dict[str, Any]) -> bool:
+    """Whether every partition has a leader. A topic too new for this broker has no partitions yet."""
+    leaders = [partition["leader_id"] for partition in topic["partitions"]]
+    return bool(leaders) and all(leader >= 0 for leader in leaders)
