@@ -91,7 +91,7 @@ def model_phrases(
 def caller_phrases(
     phrases: Sequence[str], provenance: concepts_pb2.Provenance
 ) -> list[concepts_pb2.PhraseProposal]:
-    """The submitter's own phrases, normalised, each once, in order. Raises `InvalidInput` for another text."""
+    """The submitter's own phrases, normalised, each once, in order. `InvalidInput` for another text."""
     return [
         concepts_pb2.PhraseProposal(
             phrase=phrase, source=concepts_pb2.PHRASE_SOURCE_CALLER, score=1.0, provenance=provenance
