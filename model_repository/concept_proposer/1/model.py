@@ -1,4 +1,5 @@
 """The concept proposer on Triton: tensors in, tensors out. The network is in services/networks."""
+
 from __future__ import annotations
 
 from services.networks.triton import TritonModel
