@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,11 +99,22 @@ class PixelModel:
         return {**found, "model": _bytes([self.version.encode()])}
 
 
+class Served(Protocol):
+    """What `services.networks.serving` gives, and `PixelModel` is."""
+
+    @property
+    def version(self) -> str:
+        """Architecture and weights."""
+
+    def execute(self, requests: Sequence[Tensors]) -> Sequence[Tensors | ModelError]:
+        """One answer or error a request."""
+
+
 @dataclass(frozen=True)
 class Direct:
     """Inference by calling the model in the caller's thread."""
 
-    served: Mapping[str, PixelModel]
+    served: Mapping[str, Served]
 
     def infer(self, model: str, inputs: Tensors) -> Answer:
         """As the port says."""
@@ -123,7 +134,10 @@ class Direct:
 
     def models(self) -> list[concepts_pb2.ModelVersion]:
         """All of them."""
-        return [concepts_pb2.ModelVersion(name=m.name, weights=m.version) for m in self.served.values()]
+        return [
+            concepts_pb2.ModelVersion(name=name, weights=served.version)
+            for name, served in self.served.items()
+        ]
 
     def close(self) -> None:
         """Nothing to give back."""
