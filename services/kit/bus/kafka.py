@@ -121,7 +121,8 @@ class KafkaBus:
             transactions.run(messages)
         except OutcomeUnknown as error:
             transactions.start()
-            if error.written is None or not self._reader.holds(*error.written):
+            # All or nothing: one record tells.
+            if not self._reader.holds(*next(iter(error.written.items()))):
                 raise
         except Conflict as error:
             raise Unavailable(f"{error}; is {self._settings.instance} the name of two processes?") from error
@@ -132,7 +133,7 @@ class KafkaBus:
                 raise
 
     def _transactions(self, name: str) -> Transactions:
-        return Transactions(self._bootstrap, self._settings, f"tercet-{name}")
+        return Transactions(self._bootstrap, self._settings, f"tercet-{name}", self._reader.note)
 
     def _release(self, group: str, number: int) -> None:
         with self._lock:

@@ -10,16 +10,19 @@ import structlog
 from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
+from kafka.structs import MemberState, TopicPartition
 
 from services.core.errors import Conflict, Unavailable
 from services.kit.bus import kafka_settings, limits
+from services.kit.bus.kafka_join import keep_join_results
 from services.kit.bus.kafka_reader import record_of
 from services.kit.bus.kafka_settings import KafkaSettings
 from services.kit.bus.kafka_transactions import OutcomeUnknown, Transactions
 from services.kit.bus.ports import Message, Record
 
 log = structlog.get_logger(__name__)
+
+_JOIN_SECONDS = 0.05
 
 
 class KafkaMember:
@@ -53,6 +56,7 @@ class KafkaMember:
         self._closed = False
         try:
             self._consumer = KafkaConsumer(**kafka_settings.member(bootstrap, settings, group))
+            keep_join_results(self._consumer)
             self._consumer.subscribe(topics=list(topics), listener=self._departures)
         except KafkaError as error:
             raise Unavailable(f"cannot reach Kafka at {bootstrap}: {error!r}") from error
@@ -66,6 +70,9 @@ class KafkaMember:
                 self._forget_departed()
                 if self._held:
                     return self._take(max_records, max_bytes)
+            if self._consumer.group_metadata().state is not MemberState.STABLE:
+                # A rebalance gets nowhere in polls that end at once.
+                timeout = max(timeout, _JOIN_SECONDS)
             polled = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
             self._forget_departed()
             for records in polled.values():

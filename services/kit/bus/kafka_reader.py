@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -29,6 +29,16 @@ class KafkaReader:
         self._settings = settings
         self._lock = threading.Lock()
         self._shared: Any = None
+        self._written: dict[TopicPartition, int] = {}
+
+    def note(self, written: Mapping[TopicPartition, int]) -> None:
+        """This process committed records up to these offsets: what is read from now on includes them.
+
+        A commit is answered before its markers are in the partitions, and up to them nothing can be read.
+        """
+        with self._lock:
+            for partition, offset in written.items():
+                self._written[partition] = max(offset, self._written.get(partition, -1))
 
     def partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
         """All partitions of the topics, in order. Raises `Unavailable` for a topic that does not exist."""
@@ -42,9 +52,26 @@ class KafkaReader:
             return result
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset after the last one that is decided (the last stable offset) of each partition."""
-        with self._borrowed() as consumer:
-            return dict(consumer.end_offsets(list(partitions))) if partitions else {}
+        """The offset after the last one that is decided (the last stable offset) of each partition.
+
+        It includes what this process has committed. Raises `Unavailable` when that is not decided in time.
+        """
+        if not partitions:
+            return {}
+        deadline = monotonic() + self._settings.answer_seconds
+        while True:
+            with self._borrowed() as consumer:
+                ends = dict(consumer.end_offsets(list(partitions)))
+                late = [
+                    partition
+                    for partition in partitions
+                    if ends[partition] <= self._written.get(partition, -1)
+                ]
+            if not late:
+                return ends
+            if monotonic() > deadline:
+                raise Unavailable(f"an open transaction hides what was written to {late}")
+            threading.Event().wait(0.005)
 
     def starts(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset that is kept of each partition."""
@@ -87,11 +114,8 @@ class KafkaReader:
 
     def holds(self, partition: TopicPartition, offset: int) -> bool:
         """Whether a record that was sent to the offset was committed, once its transaction is decided."""
-        deadline = monotonic() + self._settings.answer_seconds
-        while self.ends([partition])[partition] <= offset:
-            if monotonic() > deadline:
-                raise Unavailable(f"{partition.topic}/{partition.partition} is not decided up to {offset}")
-            threading.Event().wait(0.05)
+        self.note({partition: offset})
+        self.ends([partition])
         return self.first(partition, offset, offset + 1) is not None
 
     def close(self) -> None:

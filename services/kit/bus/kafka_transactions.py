@@ -25,18 +25,28 @@ log = structlog.get_logger(__name__)
 
 
 class OutcomeUnknown(Unavailable):
-    """The commit was asked for and not answered. `written` is where one of its records is, if it is."""
+    """The commit was asked for and not answered. `written` is where its last records are, if they are."""
 
-    def __init__(self, message: str, written: tuple[TopicPartition, int] | None) -> None:
+    def __init__(self, message: str, written: Mapping[TopicPartition, int]) -> None:
         super().__init__(message)
         self.written = written
 
 
 class Transactions:
-    """The transactions of one transactional id, one at a time. Not thread-safe."""
+    """The transactions of one transactional id, one at a time. Not thread-safe.
 
-    def __init__(self, bootstrap: str, settings: KafkaSettings, transactional_id: str) -> None:
+    `note` is told where the last record on each partition is, once it is committed.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        settings: KafkaSettings,
+        transactional_id: str,
+        note: Callable[[Mapping[TopicPartition, int]], None],
+    ) -> None:
         self._bootstrap = bootstrap
+        self._note = note
         self._settings = settings
         self._id = transactional_id
         self._producer: Any = None
@@ -73,11 +83,11 @@ class Transactions:
         `Conflict` when another producer has taken the transactional id.
         """
         self.start()
-        written: tuple[TopicPartition, int] | None = None
+        written: dict[TopicPartition, int] = {}
         committing = False
         try:
             self._producer.begin_transaction()
-            written = self._send(messages)
+            self._send(messages, written)
             if offsets:
                 metadata = {
                     partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()
@@ -94,6 +104,7 @@ class Transactions:
             if committing:
                 raise OutcomeUnknown(f"commit not answered: {error!r}", written) from error
             raise Unavailable(f"nothing was written: {error!r}") from error
+        self._note(written)
 
     def discard(self) -> None:
         """Throw the producer away, without waiting for it."""
@@ -110,10 +121,9 @@ class Transactions:
             except KafkaError:
                 _throw_away(producer)
 
-    def _send(self, messages: Sequence[Message]) -> tuple[TopicPartition, int] | None:
-        """Send in chunks: `send` itself never blocks, however much is in flight. Where the last record is."""
+    def _send(self, messages: Sequence[Message], written: dict[TopicPartition, int]) -> None:
+        """Send in chunks: `send` itself never blocks, however much is in flight. Fills in `written`."""
         deadline = monotonic() + self._settings.answer_seconds
-        written: tuple[TopicPartition, int] | None = None
         futures: list[Any] = []
         in_flight = 0
         for index, message in enumerate(messages):
@@ -129,13 +139,13 @@ class Transactions:
             if in_flight >= self._settings.chunk_bytes or index == len(messages) - 1:
                 for future in futures:
                     placed = future.get(timeout=max(0.0, deadline - monotonic()))
-                    written = (TopicPartition(placed.topic, placed.partition), placed.offset)
+                    partition = TopicPartition(placed.topic, placed.partition)
+                    written[partition] = max(placed.offset, written.get(partition, -1))
                 futures.clear()
                 in_flight = 0
                 # Each chunk has the time that a small message would have; the transaction's own timeout
                 # bounds all.
                 deadline = monotonic() + self._settings.answer_seconds
-        return written
 
     def _in_time(self, call: Callable[[], None]) -> None:
         """Calls of kafka-python that may wait forever, given up after the time for an answer."""
