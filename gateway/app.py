@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from gateway import errors
+from gateway.body_limit import BodyLimit
 from gateway.request_context import RequestContext
 from gateway.routes import exports, health, images, jobs, operations
 from gateway.schemas import JobOptions, JobRequest, Problem
@@ -59,14 +60,13 @@ def create_app(state: GatewayState) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": state.settings.public_url}] if state.settings.public_url else None,
         lifespan=lifespan,
-        max_body_size=_BODY_BYTES,
         redirect_slashes=False,
     )
     app.state.gateway = state
     errors.install(app)
+    app.add_middleware(BodyLimit, most=_BODY_BYTES, except_for=jobs.SUBMISSION)
     app.add_middleware(RequestContext)
-    app.include_router(jobs.router, max_body_size=state.settings.max_body_bytes)
-    for module in (images, exports, operations, health):
+    for module in (jobs, images, exports, operations, health):
         app.include_router(module.router)
     _document(app)
     return app

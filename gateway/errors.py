@@ -44,6 +44,10 @@ class WrongFields(errors.InvalidInput):
         self.fields = tuple(fields)
 
 
+class TryAgain(errors.Unavailable):
+    """It did not work out this time, and the text says what to do."""
+
+
 class KeyReused(errors.Conflict):
     """An Idempotency-Key that stands for another request."""
 
@@ -110,8 +114,13 @@ IMAGE_STATUSES: Final[Mapping[str, int]] = {
 """Statuses of refused images by their code; every other code is 422: a format that is taken, and unusable."""
 
 UNAVAILABLE_RETRY_SECONDS: Final = 2.0
-# The texts of these are for our log: they may name parts and addresses inside.
-_KEPT_INSIDE = (500,)
+# The texts of these are for our log: they name parts and addresses inside.
+_KEPT_INSIDE: Final[Mapping[type[TercetError], str]] = {
+    errors.TercetError: "the log has the reason; quote the request id",
+    errors.Internal: "the log has the reason; quote the request id",
+    errors.Unavailable: "a part inside Tercet does not answer; try again shortly",
+    errors.DeadlineExceeded: "a part inside Tercet did not answer in time; try again shortly",
+}
 
 
 def kind_of(error: TercetError) -> Kind:
@@ -136,7 +145,7 @@ def problem(error: TercetError, *, instance: str) -> tuple[Problem, dict[str, st
         headers["Retry-After"] = str(math.ceil(UNAVAILABLE_RETRY_SECONDS))
     if kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    detail = "the log has the reason; quote the request id" if kind.status in _KEPT_INSIDE else str(error)
+    detail = _KEPT_INSIDE.get(type(error), str(error))
     fields = error.fields if isinstance(error, WrongFields) else ()
     refused = error.refused if isinstance(error, NoImageTaken) else ()
     return (

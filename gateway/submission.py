@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway import metrics, views
 from gateway.accepted import AcceptedJobs
-from gateway.errors import NoImageTaken
+from gateway.errors import NoImageTaken, TryAgain
 from gateway.idempotency import Claim, IdempotencyKeys, random_job_id
 from gateway.keys import ApiKey
 from gateway.limiting import UploadBudget
@@ -76,14 +76,12 @@ class Submissions:
             if earlier is None:
                 earlier = await run_in_threadpool(self._keys.committed, claim)
             if earlier is None:
-                raise Unavailable(
-                    f"job {claim.job_id} of this key was created and its record is not readable"
-                )
+                raise TryAgain(f"job {claim.job_id} of this key was created and its record is not readable")
             return earlier
         if read.taken is None:
             # The mark that spared us the images is gone: the client's next try brings them again.
             await run_in_threadpool(self._keys.release, claim)
-            raise Unavailable("the first request with this key ended without a job; send it again")
+            raise TryAgain("the first request with this key ended without a job; send it again")
         event = self._event(claim.mark.job_id, submitter, read, key)
         try:
             await run_in_threadpool(self._commit, event, read.taken.images)

@@ -35,6 +35,9 @@ _LOG = get_logger(__name__)
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+SUBMISSION: Final = ("POST", "/v1/jobs")
+"""The one request whose body may be large; it has limits of its own."""
+
 JobId = Annotated[
     str, Path(description="Job id.", max_length=100, examples=["job_3k7q2vx5n4m6h2cz8t1w9ray5d"])
 ]
@@ -83,9 +86,7 @@ _SUBMISSION: Final[dict[str, Any]] = {
             "name": "Idempotency-Key",
             "in": "header",
             "required": False,
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}, "example": "event: job\ndata: {}\n\n"}
-            },
+            "description": "A value of your own for this job, e.g. a UUID: a retry makes no second job.",
             "schema": {"type": "string", "maxLength": 254},
             "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
         },

@@ -1,0 +1,41 @@
+"""Bodies of ordinary requests are small; what is larger is refused before it is read."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import response
+from services.core.errors import TooLarge
+
+
+class BodyLimit:
+    """ASGI middleware: at most `most` bytes, whatever Content-Length says; `except_for` is (method, path)."""
+
+    def __init__(self, app: ASGIApp, *, most: int, except_for: tuple[str, str]) -> None:
+        self._app = app
+        self._most = most
+        self._except_for = except_for
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) == self._except_for:
+            await self._app(scope, receive, send)
+            return
+        claimed = Headers(scope=scope).get("content-length", "")
+        if claimed.isdigit() and int(claimed) > self._most:
+            refusal = TooLarge(f"the body has {claimed} bytes; at most {self._most} are taken here")
+            await response(refusal, instance=scope["path"])(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._most:
+                # FastAPI passes on this kind of exception only, while it reads a body.
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, counted, send)
