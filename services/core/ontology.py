@@ -96,20 +96,13 @@ class Ontology:
                 self._readings[phrase] = cached
         return cached
 
-    def siblings(self, kind: str) -> list[str]:
+    def siblings(self, kind: str) -> tuple[str, ...]:
         """Kinds beside this one, nearest first: those named as such, then those under the same hypernym."""
-        kind = self._canonical.get(kind, kind)
-        entry = self.kinds.get(kind, Kind())
-        beside = (k for parent in entry.hypernyms for k in self._below.get(parent, ()))
-        return self._others(kind, (*entry.siblings, *beside))
+        return self._siblings.get(self._canonical.get(kind, kind), ())
 
-    def cousins(self, kind: str) -> list[str]:
+    def cousins(self, kind: str) -> tuple[str, ...]:
         """Kinds under the same hypernym's hypernym that are not siblings."""
-        kind = self._canonical.get(kind, kind)
-        parents = self.kinds.get(kind, Kind()).hypernyms
-        aunts = (a for parent in parents for a in self.siblings(parent))
-        nieces = (k for aunt in aunts for k in self._below.get(aunt, ()))
-        return [k for k in self._others(kind, nieces) if k not in self.siblings(kind)]
+        return self._cousins.get(self._canonical.get(kind, kind), ())
 
     def swaps(self, phrase: str) -> list[str]:
         """The phrase with one attribute changed for another value, nearest values first: `red bus`, `orange
@@ -185,13 +178,32 @@ class Ontology:
         values = self.attributes[attribute]
         return [v for v in dict.fromkeys((*values[value], *values)) if v != value]
 
-    def _others(self, kind: str, kinds: Iterable[str]) -> list[str]:
+    @cached_property
+    def _siblings(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for kind in dict.fromkeys(self._canonical.values()):
+            entry = self.kinds.get(kind, Kind())
+            beside = (k for parent in entry.hypernyms for k in self._below.get(parent, ()))
+            found[kind] = self._unrelated(kind, (*entry.siblings, *beside))
+        return found
+
+    @cached_property
+    def _cousins(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for kind, entry in self.kinds.items():
+            aunts = (a for parent in entry.hypernyms for a in self._siblings[parent])
+            nieces = (k for aunt in aunts for k in self._below.get(aunt, ()))
+            siblings = set(self._siblings[kind])
+            found[kind] = tuple(k for k in self._unrelated(kind, nieces) if k not in siblings)
+        return found
+
+    def _unrelated(self, kind: str, kinds: Iterable[str]) -> tuple[str, ...]:
         """The kinds without repeats, without the kind itself and what is above or below it."""
-        return [
+        return tuple(
             k
             for k in dict.fromkeys(kinds)
             if k != kind and k not in self._above(kind) and kind not in self._above(k)
-        ]
+        )
 
     def is_above(self, general: str, specific: str) -> bool:
         """Whether the first kind is a hypernym of the second, however far above."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -157,9 +158,9 @@ def hard_negatives(
 ) -> list[concepts_pb2.NegativeProposal]:
     """The best candidates that are not present, each phrase once, most confusable first.
 
-    A phrase present in the image, its synonym, or one more general than it, is no negative: where there is
-    a yellow bus there is a bus and a vehicle. Candidates of one score take turns by the phrase that they
-    are confused with.
+    A phrase present in the image, its synonym, or one more general than it, is no negative: where there is a
+    yellow bus there is a bus and a vehicle. The phrases that candidates are confused with take turns (each
+    gives its best, then each its second), so that every one of them gets negatives.
     """
     best: dict[str, concepts_pb2.NegativeProposal] = {}
     for candidate in candidates:
@@ -167,13 +168,19 @@ def hard_negatives(
         if known is None or candidate.score > known.score:
             best[candidate.phrase] = candidate
     absent = [c for c in best.values() if not any(ontology.is_ancestor(c.phrase, p) for p in present)]
-    absent.sort(key=lambda c: (-c.score, c.phrase))
-    turn: dict[str, int] = {}
-    turns: dict[str, int] = {}
+    absent.sort(key=_most_confusable)
+    taken: Counter[str] = Counter()
+    turns: list[tuple[int, concepts_pb2.NegativeProposal]] = []
     for candidate in absent:
-        turns[candidate.phrase] = turn[candidate.confused_with] = turn.get(candidate.confused_with, -1) + 1
-    absent.sort(key=lambda c: (-round(c.score, 6), turns[c.phrase], c.phrase))
-    return absent[:limit]
+        turns.append((taken[candidate.confused_with], candidate))
+        taken[candidate.confused_with] += 1
+    turns.sort(key=lambda entry: entry[0])  # stable: within a turn the most confusable stays first
+    return sorted((candidate for _, candidate in turns[:limit]), key=_most_confusable)
+
+
+def _most_confusable(candidate: concepts_pb2.NegativeProposal) -> float:
+    """Sorts the best score first; on a tie the order of the sources stays, nearest first."""
+    return -round(candidate.score, 6)
 
 
 def _negative(

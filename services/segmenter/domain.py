@@ -193,7 +193,7 @@ def hard_negatives(
                 ),
             )
         )
-    ranked.sort(key=lambda entry: (*entry[0], entry[1].phrase))
+    ranked.sort(key=lambda entry: entry[0])  # stable: on a tie the order of the proposals stays
     return [negative for _, negative in ranked[:wanted]]
 
 

@@ -34,12 +34,12 @@ def test_the_file_that_comes_with_tercet_covers_the_scenes_and_spells_as_phrases
 
 def test_siblings_nearest_first_then_those_under_the_same_hypernym(ontology: Ontology) -> None:
     siblings = ontology.siblings("bus")
-    assert siblings[:2] == ["car", "boat"]
+    assert siblings[:2] == ("car", "boat")
     assert "truck" in siblings
     assert "bus" not in siblings
     assert "vehicle" not in siblings
     assert ontology.siblings("coach") == siblings
-    assert ontology.siblings("gizmo") == []
+    assert ontology.siblings("gizmo") == ()
 
 
 def test_cousins_share_the_hypernym_of_the_hypernym(ontology: Ontology) -> None:
