@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Final
 
@@ -97,7 +97,9 @@ class JobWatch:
         if self._clients >= self._most_clients:
             raise Overloaded("too many clients watch jobs; ask for the job itself instead", retry_after=10.0)
 
-    async def updates(self, tenant: str, job_id: str, stop: threading.Event) -> AsyncIterator[Job | None]:
+    async def updates(
+        self, tenant: str, job_id: str, stop: threading.Event
+    ) -> AsyncGenerator[Job | None, None]:
         """The job now and after each change, last in a final status; None as a sign of life in between.
 
         A slow reader gets the latest state, not all of them. Ends early when `stop` is set. Raises `NotFound`
