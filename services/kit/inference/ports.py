@@ -1,7 +1,7 @@
 """What inference is. Adapters: `services.kit.inference.triton` (real) and `services.kit.inference.embedded`.
 
-Tensors have no batch dimension here: one call is one image, and the server batches calls that meet. BYTES tensors are
-object arrays of bytes. The tensors of each model are in `model_repository/README.md`.
+Tensors have no batch dimension here: one call is one image, and the server batches calls that meet. BYTES
+tensors are object arrays of bytes. The tensors of each model are in `model_repository/README.md`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,31 @@ class Answer:
     model: concepts_pb2.ModelVersion
 
 
+class ServedModel(Protocol):
+    """A network in this process, as `services.networks.serving` loads it.
+
+    `version` is `<registry name>-<first 8 hex of the weights' SHA-256>`.
+    """
+
+    name: str
+    version: str
+
+    def execute(self, requests: Sequence[Tensors]) -> Sequence[Tensors | Exception]:
+        """One answer or error for each request, in order; an error with a true `invalid` is the request's."""
+
+    def warm_up(self) -> None:
+        """Run once, so that the first call is not slow."""
+
+
 class Inference(Protocol):
     """Served models. Thread-safe: calls in flight at the same time are batched by the server."""
 
     def infer(self, model: str, inputs: Tensors) -> Answer:
         """The model's answer for one image.
 
-        Raises `InvalidInput` when the model refuses this input (do not retry), `DeadlineExceeded` when it takes too
-        long, `Unavailable` when the model cannot be reached after retries or the circuit is open.
+        Raises `InvalidInput` when the model refuses this input (do not retry), `DeadlineExceeded` when it
+        takes too long, `Overloaded` when too many calls wait, `Unavailable` when the model cannot be reached
+        after retries or the circuit is open, and `Internal` when the model itself fails.
         """
 
     def ready(self, model: str) -> bool:
