@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.errors import MalformedBody
+from gateway.errors import BodyStalled, MalformedBody
 from gateway.sniffing import ZIP_SIGNATURES
 from services.core.errors import TooLarge
 
@@ -95,10 +96,13 @@ class _Receiving:
 
 
 class BodyReader:
-    """Reads one request's body within its limits: `body_bytes` in all, `file_bytes` for a picture."""
+    """Reads one request's body: `body_bytes` in all, `file_bytes` for a picture, never idle for long."""
 
-    def __init__(self, stream: AsyncIterator[bytes], *, body_bytes: int, file_bytes: int) -> None:
+    def __init__(
+        self, stream: AsyncIterator[bytes], *, body_bytes: int, file_bytes: int, idle_seconds: float
+    ) -> None:
         self._stream = stream
+        self._idle_seconds = idle_seconds
         self._body_bytes = body_bytes
         self._file_bytes = file_bytes
 
@@ -150,7 +154,15 @@ class BodyReader:
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in self._stream:
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    chunk = await anext(self._stream, None)
+            except TimeoutError as error:
+                # A client that stalls must not hold its place among the submissions for ever.
+                raise BodyStalled(f"no byte of the body came for {self._idle_seconds:g} s") from error
+            if chunk is None:
+                return
             size += len(chunk)
             if size > self._body_bytes:
                 raise TooLarge(f"the body has more than {self._body_bytes} bytes; submit the images in parts")

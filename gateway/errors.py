@@ -36,6 +36,10 @@ class MalformedBody(errors.InvalidInput):
     """The body cannot be parsed at all."""
 
 
+class BodyStalled(errors.InvalidInput):
+    """The body stopped coming."""
+
+
 class WrongFields(errors.InvalidInput):
     """The body can be parsed and its fields are wrong."""
 
@@ -96,6 +100,7 @@ KINDS: Final[dict[type[TercetError], Kind]] = {
     RateLimited: Kind(429, "rate_limited", "Too many requests"),
     UnsupportedMedia: Kind(415, "unsupported_media_type", "That kind of body is not taken here"),
     MalformedBody: Kind(400, "malformed_body", "The body cannot be parsed"),
+    BodyStalled: Kind(408, "body_stalled", "The body stopped coming"),
     WrongFields: Kind(422, "wrong_fields", "Fields of the request are wrong"),
     KeyReused: Kind(422, "idempotency_key_reused", "The Idempotency-Key stands for another request"),
     KeyInFlight: Kind(

@@ -96,6 +96,7 @@ class SubmissionReader:
             request.stream(),
             body_bytes=self._settings.max_json_bytes if json_body else self._settings.max_body_bytes,
             file_bytes=self._settings.max_image_bytes,
+            idle_seconds=self._settings.body_idle_seconds,
         )
         digest = Digest()
         try:

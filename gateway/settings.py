@@ -52,6 +52,9 @@ class GatewaySettings(KitSettings):
     )
     max_image_side: int = Field(16_384, ge=1, description="Longest side of an image in pixels.")
     max_json_bytes: int = Field(8 * MIB, ge=1, description="Largest JSON body.")
+    body_idle_seconds: float = Field(
+        30.0, gt=0, description="A submission whose body pauses for longer is given up."
+    )
     inline_job_bytes: int = Field(
         32 * MIB,
         ge=0,
@@ -114,5 +117,8 @@ class GatewaySettings(KitSettings):
     )
     overlay_side: int = Field(
         2048, ge=64, description="Longest side of an overlay picture; larger ones are scaled."
+    )
+    connections: int = Field(
+        2000, ge=1, description="Connections and requests at the same time; more are refused."
     )
     threads: int = Field(32, ge=4, description="Requests worked at the same time.")

@@ -1,4 +1,4 @@
-"""A dataset service over real gRPC whose jobs a test sets: for faults that the real one cannot be asked for."""
+"""A dataset service over real gRPC whose jobs a test sets: for faults that the real one has no switch for."""
 
 from __future__ import annotations
 

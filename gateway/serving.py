@@ -1,0 +1,99 @@
+"""A gateway that runs: HTTP server, Kafka door and background work, each in a thread, until stopped."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Final
+
+import uvicorn
+
+from gateway.bootstrap import Gateway
+from services.core.errors import Unavailable
+from services.kit.logging import get_logger
+
+_LOG = get_logger(__name__)
+
+_START_SECONDS: Final = 30.0
+_STEP: Final = 0.02
+
+
+class Serving:
+    """Starts and stops a gateway; from one thread."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        settings = gateway.state.settings
+        self._gateway = gateway
+        self._grace = settings.grace
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                gateway.app,
+                host=settings.gateway_host,
+                port=settings.gateway_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                limit_concurrency=settings.connections,
+                timeout_graceful_shutdown=max(1, int(settings.grace) - 2),
+            )
+        )
+        work = [worker.run for worker in gateway.workers] + list(gateway.background)
+        self._threads = [threading.Thread(target=run, name=f"gateway-{run.__qualname__}") for run in work]
+        self._http = threading.Thread(target=self._serve, name="gateway-http")
+        self._ended = threading.Event()
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Serve; returns once the port accepts connections. Raises `Unavailable` when it cannot be had."""
+        config = self._server.config
+        try:
+            self._socket = socket.create_server((config.host, config.port), backlog=config.backlog)
+        except OSError as error:
+            raise Unavailable(f"the gateway cannot listen on {self.address}: {error.strerror}") from error
+        self._http.start()
+        waited = 0.0
+        while not self._server.started:
+            if self._ended.wait(_STEP) or (waited := waited + _STEP) > _START_SECONDS:
+                self._gateway.stop()
+                raise Unavailable("the gateway's HTTP server does not start; its log says why")
+        for thread in self._threads:
+            thread.start()
+        _LOG.info("gateway listens", address=self.address)
+
+    @property
+    def address(self) -> str:
+        """`host:port`, with the port that was taken once it serves."""
+        port = self._socket.getsockname()[1] if self._socket is not None else self._server.config.port
+        return f"{self._server.config.host}:{port}"
+
+    def wait(self, stop: threading.Event, poll_age_limit: float) -> str | None:
+        """Until `stop` is set (None) or something that must run does not: what."""
+        while not stop.wait(1.0):
+            if self._ended.is_set():
+                return "the HTTP server has ended"
+            for worker in self._gateway.workers:
+                if worker.halted is None and worker.poll_age() > poll_age_limit:
+                    return f"the worker {worker.group} hangs"
+        return None
+
+    def stop(self) -> None:
+        """Not ready any more, no new requests, the running ones finished within the grace; then the rest."""
+        self._gateway.stop()
+        self._server.should_exit = True
+        self._http.join(timeout=self._grace)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=self._grace)
+        self._gateway.close()
+
+    def _serve(self) -> None:
+        assert self._socket is not None
+        try:
+            self._server.run(sockets=[self._socket])
+        except SystemExit:
+            # uvicorn's way to say that the application does not start; it has logged why.
+            _LOG.error("gateway does not start")
+        finally:
+            self._socket.close()
+            self._ended.set()
