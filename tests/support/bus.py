@@ -33,8 +33,8 @@ class Log(Protocol):
     markers: bool
     """Whether lag counts the marker of each transaction as a record."""
 
-    def bus(self) -> Bus:
-        """A bus on the log, as a process of its own would have it."""
+    def bus(self, **settings: object) -> Bus:
+        """A bus on the log, as a process of its own would have it. The settings are Kafka's."""
 
     def topic(self) -> str:
         """A new topic of four partitions, with its dead-letter twin."""
@@ -54,7 +54,7 @@ class EmbeddedLog:
         self._bus: EmbeddedBus | None = None
         self._numbers = itertools.count()
 
-    def bus(self) -> Bus:
+    def bus(self, **settings: object) -> Bus:
         if self._bus is None:
             self._bus = EmbeddedBus(self.location, synchronous="NORMAL", stall_seconds=0.2)
         return self._bus
@@ -79,8 +79,8 @@ class KafkaLog:
         self._buses: list[KafkaBus] = []
         self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
 
-    def bus(self) -> Bus:
-        bus = KafkaBus(self.location, settings=kafka_settings())
+    def bus(self, **settings: object) -> KafkaBus:
+        bus = KafkaBus(self.location, settings=kafka_settings(**settings))
         self._buses.append(bus)
         return bus
 
@@ -102,9 +102,10 @@ class KafkaLog:
         self._admin.close()
 
 
-def kafka_settings() -> KafkaSettings:
+def kafka_settings(**changes: object) -> KafkaSettings:
     """Dead members are found dead as soon as a broker allows."""
-    return KafkaSettings(session_timeout_seconds=6.0, lag_seconds=0.0, stall_seconds=0.2)
+    defaults: dict[str, object] = {"session_timeout_seconds": 6.0, "lag_seconds": 0.0, "stall_seconds": 0.2}
+    return KafkaSettings.model_validate({**defaults, **changes})
 
 
 def messages(topic: str, count: int, *, keys: int = 20, size: int = 0) -> list[Message]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from time import monotonic
 
 from services.core.errors import Conflict, Unavailable
@@ -13,7 +14,7 @@ from services.kit.bus.kafka_consumer import KafkaMember
 from services.kit.bus.kafka_lag import KafkaLag
 from services.kit.bus.kafka_reader import KafkaReader
 from services.kit.bus.kafka_settings import KafkaSettings
-from services.kit.bus.kafka_transactions import OutcomeUnknown, Transactions
+from services.kit.bus.kafka_transactions import Transactions, Unanswered
 from services.kit.bus.ports import Message, PartitionLag, Record
 from services.kit.clock import Clock, SystemClock
 
@@ -39,15 +40,17 @@ class KafkaBus:
         self._lock = threading.Lock()
         self._numbers: dict[str, set[int]] = {}
         self._closed = False
-        self._publishers: queue.LifoQueue[Transactions] = queue.LifoQueue()
-        for number in range(self._settings.publishers):
-            self._publishers.put(self._transactions(f"publish-{self._settings.instance}-{number}"))
+        self._idle: queue.LifoQueue[Transactions] = queue.LifoQueue()
+        self._publishers = [
+            self._transactions(f"publish-{self._settings.instance}-{number}")
+            for number in range(self._settings.publishers)
+        ]
+        self._started = False
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Write all of the messages or none (see `Bus.publish`).
 
-        When the answer to the commit is lost, whether it happened is found out by reading; `Unavailable` then
-        means that it did not, or, if Kafka stays away, that it may have.
+        When the answer to the commit is lost, whether it happened is found out by reading.
         """
         self._check_open()
         total = limits.check(messages)
@@ -55,14 +58,15 @@ class KafkaBus:
             return
         started = monotonic()
         with self._in_flight.hold(total):
+            self._start_publishers()
             try:
-                transactions = self._publishers.get(timeout=self._settings.answer_seconds)
+                transactions = self._idle.get(timeout=self._settings.answer_seconds)
             except queue.Empty:
                 raise Unavailable("all producers are busy") from None
             try:
                 self._publish(transactions, messages)
             finally:
-                self._publishers.put(transactions)
+                self._idle.put(transactions)
         metrics.PUBLISH_SECONDS.observe(monotonic() - started)
         for message in messages:
             metrics.PUBLISHED_BYTES.labels(message.topic).inc(limits.size(message))
@@ -75,16 +79,19 @@ class KafkaBus:
             taken = self._numbers.setdefault(group, set())
             number = next(number for number in range(len(taken) + 1) if number not in taken)
             taken.add(number)
+        transactions = self._transactions(f"{group}-{self._settings.instance}-{number}")
         try:
+            transactions.start()  # ends what a predecessor of this process left open
             return KafkaMember(
                 self._bootstrap,
                 self._settings,
                 group=group,
                 topics=topics,
-                transactions=self._transactions(f"{group}-{self._settings.instance}-{number}"),
+                transactions=transactions,
                 on_close=lambda: self._release(group, number),
             )
         except Unavailable:
+            transactions.discard()
             self._release(group, number)
             raise
 
@@ -108,29 +115,47 @@ class KafkaBus:
     def close(self) -> None:
         """Close what the bus itself opened; consumers and writers are closed by those who asked for them."""
         self._closed = True
-        for _ in range(self._settings.publishers):
-            try:
-                self._publishers.get(timeout=self._settings.answer_seconds).close()
-            except queue.Empty:
-                break
+        if self._started:
+            for _ in self._publishers:
+                with suppress(queue.Empty):
+                    self._idle.get(timeout=self._settings.answer_seconds).close()
         self._lag.close()
         self._reader.close()
+
+    def _start_publishers(self) -> None:
+        """With the first publish, all of them: each ends what a predecessor of this process left open."""
+        with self._lock:
+            if not self._started:
+                for transactions in self._publishers:
+                    transactions.start()
+                for transactions in self._publishers:
+                    self._idle.put(transactions)
+                self._started = True
 
     def _publish(self, transactions: Transactions, messages: Sequence[Message]) -> None:
         try:
             transactions.run(messages)
-        except OutcomeUnknown as error:
-            transactions.start()
-            # All or nothing: one record tells.
-            if not self._reader.holds(*next(iter(error.written.items()))):
-                raise
+        except Unanswered as error:
+            if not self._happened(transactions, error):
+                raise Unavailable(f"nothing was written: {error}") from error
         except Conflict as error:
             raise Unavailable(f"{error}; is {self._settings.instance} the name of two processes?") from error
         except Unavailable:
-            try:
+            with suppress(Unavailable):
                 transactions.start()  # readers wait behind an open transaction: this ends it now
-            finally:
-                raise
+            raise
+
+    def _happened(self, transactions: Transactions, error: Unanswered) -> bool:
+        """Whether an unanswered commit happened. Raises the error when Kafka stays away."""
+        deadline = monotonic() + self._settings.answer_seconds
+        while True:
+            try:
+                transactions.start()  # settles it, one way or the other
+                # All or nothing: one record tells.
+                return self._reader.holds(*next(iter(error.written.items())))
+            except Unavailable:
+                if monotonic() > deadline:
+                    raise error from None
 
     def _transactions(self, name: str) -> Transactions:
         return Transactions(self._bootstrap, self._settings, f"tercet-{name}", self._reader.note)

@@ -7,18 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
-from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, TopicPartition
 
 from services.core.errors import Conflict, Unavailable
-from services.kit.bus import kafka_settings, limits
+from services.kit.bus import kafka_clients, limits
 from services.kit.bus.kafka_join import keep_join_results
 from services.kit.bus.kafka_reader import record_of
 from services.kit.bus.kafka_settings import KafkaSettings
-from services.kit.bus.kafka_transactions import OutcomeUnknown, Transactions
-from services.kit.bus.ports import Message, Record
+from services.kit.bus.kafka_transactions import Transactions
+from services.kit.bus.ports import Message, OutcomeUnknown, Record
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +53,9 @@ class KafkaMember:
         self._unsettled = False
         self._departures = _Departures()
         self._closed = False
-        try:
-            self._consumer = KafkaConsumer(**kafka_settings.member(bootstrap, settings, group))
-            keep_join_results(self._consumer)
-            self._consumer.subscribe(topics=list(topics), listener=self._departures)
-        except KafkaError as error:
-            raise Unavailable(f"cannot reach Kafka at {bootstrap}: {error!r}") from error
+        self._consumer = kafka_clients.member(bootstrap, settings, group)
+        keep_join_results(self._consumer)
+        self._consumer.subscribe(topics=list(topics), listener=self._departures)
 
     def poll(self, *, max_records: int, timeout: float, max_bytes: int | None = None) -> list[Record]:
         """See `Consumer.poll`."""

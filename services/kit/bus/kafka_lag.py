@@ -6,12 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from services.core.errors import Unavailable
-from services.kit.bus import kafka_settings
+from services.kit.bus import kafka_clients
 from services.kit.bus.kafka_reader import KafkaReader
 from services.kit.bus.kafka_settings import KafkaSettings
 from services.kit.bus.ports import PartitionLag
@@ -59,7 +58,7 @@ class KafkaLag:
 
     def _compute(self) -> list[PartitionLag]:
         if self._admin is None:
-            self._admin = KafkaAdminClient(**kafka_settings.client(self._bootstrap, self._settings))
+            self._admin = kafka_clients.admin(self._bootstrap, self._settings)
         groups = [group["group_id"] for group in self._admin.list_groups()]
         if not groups:
             return []

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from services.core.errors import Unavailable
-from services.kit.bus import kafka_settings
+from services.kit.bus import kafka_clients
 from services.kit.bus.kafka_settings import KafkaSettings
 from services.kit.bus.ports import Record
 
@@ -151,10 +150,7 @@ class KafkaReader:
                 )
 
     def _connect(self) -> Any:
-        try:
-            return KafkaConsumer(**kafka_settings.reader(self._bootstrap, self._settings))
-        except KafkaError as error:
-            raise Unavailable(f"cannot reach Kafka at {self._bootstrap}: {error!r}") from error
+        return kafka_clients.reader(self._bootstrap, self._settings)
 
     def _drop(self) -> None:
         consumer, self._shared = self._shared, None

@@ -12,19 +12,18 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, ProducerFencedError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from services.core.errors import Conflict, Unavailable
-from services.kit.bus import kafka_settings, limits
+from services.kit.bus import kafka_clients, limits
 from services.kit.bus.kafka_settings import KafkaSettings
-from services.kit.bus.ports import Message
+from services.kit.bus.ports import Message, OutcomeUnknown
 
 log = structlog.get_logger(__name__)
 
 
-class OutcomeUnknown(Unavailable):
+class Unanswered(OutcomeUnknown):
     """The commit was asked for and not answered. `written` is where its last records are, if they are."""
 
     def __init__(self, message: str, written: Mapping[TopicPartition, int]) -> None:
@@ -59,13 +58,11 @@ class Transactions:
         """
         if self._producer is not None:
             return
-        producer = None
+        producer = kafka_clients.producer(self._bootstrap, self._settings, self._id)
         try:
-            producer = KafkaProducer(**kafka_settings.producer(self._bootstrap, self._settings, self._id))
             producer.init_transactions()
         except KafkaError as error:
-            if producer is not None:
-                _throw_away(producer)
+            _throw_away(producer)
             raise Unavailable(f"no producer {self._id}: {error!r}") from error
         self._producer = producer
 
@@ -79,7 +76,7 @@ class Transactions:
         """One transaction: the messages, and the offsets of the consumer group, if any.
 
         `group` is the group metadata of the consumer, by which the broker refuses one that lost its
-        membership. Raises `Unavailable` when nothing was written, `OutcomeUnknown` when it may have been, and
+        membership. Raises `Unavailable` when nothing was written, `Unanswered` when it may have been, and
         `Conflict` when another producer has taken the transactional id.
         """
         self.start()
@@ -102,7 +99,7 @@ class Transactions:
             if fenced:
                 raise Conflict(f"another producer is {self._id} now: {error!r}") from error
             if committing:
-                raise OutcomeUnknown(f"commit not answered: {error!r}", written) from error
+                raise Unanswered(f"commit not answered: {error!r}", written) from error
             raise Unavailable(f"nothing was written: {error!r}") from error
         self._note(written)
 

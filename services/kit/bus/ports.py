@@ -6,6 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.core.errors import Unavailable
+
+
+class OutcomeUnknown(Unavailable):
+    """The transaction may have been committed or not: the bus went away in between and stays away."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -89,8 +95,9 @@ class Bus(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
         """Write all of the messages or none; returns once all in-sync replicas have them.
 
-        Raises `Unavailable` when that cannot be had in time, `Overloaded` when too many bytes are in flight
-        and `TooLarge` for a message over the limit.
+        Raises `Unavailable` when that cannot be had in time and nothing was written (`OutcomeUnknown`:
+        perhaps it was), `Overloaded` when too many bytes are in flight and `TooLarge` for a message over the
+        limit.
         """
 
     def subscribe(self, *, group: str, topics: Sequence[str]) -> Consumer:
