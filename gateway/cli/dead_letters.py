@@ -14,16 +14,21 @@ app = typer.Typer(help="Dead letters: see why, and work them again after a fix."
 
 
 @app.command("list")
-def list_dead_letters(context: typer.Context, topic: Topic = None, as_json: Json = False) -> None:
-    """Dead letters, oldest first."""
+def list_dead_letters(
+    context: typer.Context,
+    topic: Topic = None,
+    job: Annotated[str | None, typer.Option(help="Only those of this job.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Dead letters, oldest first; without those that were replayed."""
     with client_of(context) as client:
-        found = client.dead_letters(topic=topic)
+        found = client.dead_letters(topic=topic, job_id=job)
     if as_json:
         print_json(found)
         return
     print_table(
-        ["id", "topic", "job", "key", "error", "reason", "tries", "when"],
-        ([d.id, d.topic, d.job_id, d.key[:12], d.error, d.message, d.attempts, d.failed_at] for d in found),
+        ["id", "group", "job", "key", "error", "reason", "tries", "when"],
+        ([d.id, d.group, d.job_id, d.key[:12], d.error, d.message, d.attempts, d.failed_at] for d in found),
         empty="no dead letters",
     )
 

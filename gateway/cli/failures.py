@@ -51,6 +51,7 @@ def exit_code(error: Exception) -> int | None:
         errors.Unreachable: UNREACHABLE,
         errors.Unauthenticated: REFUSED_KEY,
         errors.Forbidden: REFUSED_KEY,
+        errors.UnusableKey: REFUSED_KEY,
         errors.NotFound: NO_SUCH_THING,
         errors.InvalidRequest: REFUSED,
         errors.Conflict: REFUSED,

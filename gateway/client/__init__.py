@@ -40,6 +40,7 @@ from gateway.client.errors import (
     Unreachable,
     UnreadableSource,
     UnsupportedMedia,
+    UnusableKey,
     WaitExpired,
 )
 from gateway.client.masks import mask_array, mask_arrays
@@ -69,6 +70,7 @@ __all__ = [
     "Unreachable",
     "UnreadableSource",
     "UnsupportedMedia",
+    "UnusableKey",
     "Upload",
     "WaitExpired",
     "mask_array",

@@ -138,8 +138,8 @@ class Api:
     def lag(self) -> Flow[list[PartitionLag]]:
         return (yield from self._model(Lag, _get("/v1/lag"))).items
 
-    def dead_letters(self, topic: str | None) -> Flow[list[DeadLetter]]:
-        params = {"topic": topic} if topic else {}
+    def dead_letters(self, topic: str | None, job_id: str | None) -> Flow[list[DeadLetter]]:
+        params = {**_of_job(job_id), **({"topic": topic} if topic else {})}
         return (yield from self._model(DeadLetterList, _get("/v1/dlq", params=params))).items
 
     def replay(self, topic: str | None, ids: Sequence[str]) -> Flow[int]:

@@ -136,8 +136,8 @@ class AsyncClient:
     async def lag(self) -> list[PartitionLag]:
         return await self._run(self._api.lag())
 
-    async def dead_letters(self, *, topic: str | None = None) -> list[DeadLetter]:
-        return await self._run(self._api.dead_letters(topic))
+    async def dead_letters(self, *, topic: str | None = None, job_id: str | None = None) -> list[DeadLetter]:
+        return await self._run(self._api.dead_letters(topic, job_id))
 
     async def replay(self, *, topic: str | None = None, ids: Sequence[str] = ()) -> int:
         return await self._run(self._api.replay(topic, ids))

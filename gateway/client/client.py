@@ -158,9 +158,9 @@ class Client:
         """How far each consumer group is behind."""
         return self._run(self._api.lag())
 
-    def dead_letters(self, *, topic: str | None = None) -> list[DeadLetter]:
-        """Records that could not be worked, all or those read from one topic."""
-        return self._run(self._api.dead_letters(topic))
+    def dead_letters(self, *, topic: str | None = None, job_id: str | None = None) -> list[DeadLetter]:
+        """Records that could not be worked: all, those read from one topic, those of one job."""
+        return self._run(self._api.dead_letters(topic, job_id))
 
     def replay(self, *, topic: str | None = None, ids: Sequence[str] = ()) -> int:
         """Puts dead letters back on their topics (none named: all); how many."""

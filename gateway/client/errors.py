@@ -25,6 +25,10 @@ class UnreadableSource(ClientError):
     """A file that was to be sent cannot be read, or changed while it was being sent."""
 
 
+class UnusableKey(ClientError):
+    """The API key cannot be one: it has blanks, line ends or letters that no header can carry."""
+
+
 class Unreachable(ClientError):
     """No gateway answers at the URL, or the connection broke more often than it is worth trying."""
 

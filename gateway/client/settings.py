@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.client.errors import UnusableKey
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -52,14 +54,23 @@ class ClientSettings(BaseSettings):
     )
 
     def key(self) -> str | None:
-        """The API key: the given one, else the first line of the nearest key file, else none."""
+        """The API key: the given one, else the first line of the nearest key file, else none.
+
+        Raises `UnusableKey` and `OSError`.
+        """
         if self.api_key is not None and self.api_key.get_secret_value().strip():
-            return self.api_key.get_secret_value().strip()
+            return _checked(self.api_key.get_secret_value().strip(), "TERCET_API_KEY")
         path = find_key_file(self.key_file)
         if path is None:
             return None
-        lines = path.read_text("utf-8").split()
-        return lines[0] if lines else None
+        lines = path.read_text("utf-8", "replace").strip().splitlines()
+        return _checked(lines[0].strip(), str(path)) if lines else None
+
+
+def _checked(key: str, origin: str) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UnusableKey(f"{origin} holds no API key: a key is one word of plain characters")
+    return key
 
 
 def find_key_file(key_file: Path, start: Path | None = None) -> Path | None:

@@ -28,6 +28,7 @@ from gateway.client import (
     Unreachable,
     UnreadableSource,
     UnsupportedMedia,
+    UnusableKey,
     Upload,
 )
 from gateway.client.settings import ClientSettings, find_key_file
@@ -388,3 +389,10 @@ def test_key_file_is_found_upwards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERCET_API_KEY", "from-environment")
     assert ClientSettings().key() == "from-environment"
     assert find_key_file(Path(".tercet/none")) is None
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nend", "schlüssel"])
+def test_a_key_that_is_none_is_not_told(key: str) -> None:
+    with pytest.raises(UnusableKey) as raised:
+        Caller("sync", Script(), api_key=key)("lag")
+    assert key not in str(raised.value)
