@@ -1,4 +1,4 @@
-"""Models in this process: one thread a model, working calls that meet as one batch, as Triton's batcher does."""
+"""Models in this process: one thread a model; calls that meet are one batch, as in Triton's batcher."""
 
 from __future__ import annotations
 

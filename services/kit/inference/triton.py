@@ -43,7 +43,7 @@ _CHANNEL: Final[list[tuple[str, Any]]] = [
     ("grpc.max_reconnect_backoff_ms", 3_000),
     ("grpc.enable_http_proxy", 0),
 ]
-# Refusals whose code says less than their words: the model is (re)loading, or its process has died and is started.
+# Refusals whose words say more than their code: the model is (re)loading, or its process died and is started.
 _PASSING: Final = (
     "unknown model",
     "no available versions",
@@ -89,7 +89,7 @@ class TritonInference:
             return False
 
     def models(self) -> Sequence[concepts_pb2.ModelVersion]:
-        """The versions that serve; `weights` is known of those that have answered this process, else empty."""
+        """The versions that serve; `weights` is known of those that have answered here, else empty."""
         try:
             index = self._client.get_model_repository_index(client_timeout=_CONTROL_TIMEOUT)
         except InferenceServerException as error:
