@@ -15,9 +15,10 @@ find_python() {
 }
 
 if ! python=$(find_python); then
-    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] && [ -n "$(apt-cache policy python3.11 2>/dev/null)" ]; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         echo "setup: installing python3.11 (Debian package)"
-        apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3.11
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+            python3.11 >/dev/null; } || true
     fi
     python=$(find_python) || {
         echo "error: Tercet needs Python 3.11 and found none. Install it, or set TERCET_PYTHON to its path." >&2
