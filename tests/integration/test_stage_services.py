@@ -19,7 +19,7 @@ from services.scenes import Scene, make_scene
 from services.scenes import phrases as phrases_of
 from tercet.v1 import concepts_pb2, records_pb2
 from tests.support.polling import eventually
-from tests.support.stage_models import Direct, run_of
+from tests.support.stage_models import inference_of, run_of
 from tests.support.stages import Stages, running
 
 SCENES = 4
@@ -28,7 +28,7 @@ SCENES = 4
 @pytest.fixture(scope="module")
 def stages() -> Iterator[Stages]:
     settings = NetworkSettings(threads=2)
-    with running(Direct({name: load(name, settings) for name in NAMES})) as found:
+    with running(inference_of({name: load(name, settings) for name in NAMES})) as found:
         yield found
 
 

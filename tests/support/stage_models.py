@@ -10,19 +10,21 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from services.core import masks
-from services.core.errors import InvalidInput, Unavailable
 from services.core.ontology import Ontology
 from services.kit.blobs.images import ImageStore
 from services.kit.blobs.store import connect
 from services.kit.clock import ManualClock
-from services.kit.inference.ports import Answer
+from services.kit.inference.embedded import EmbeddedInference
+from services.kit.inference.ports import ServedModel
+from services.kit.settings import KitSettings
 from services.networks.errors import ModelError
 from tercet.v1 import concepts_pb2, records_pb2
 
@@ -80,12 +82,10 @@ class PixelModel:
     batches: list[int] = field(default_factory=list)
     fails: Exception | None = None
 
-    def execute(self, requests: Sequence[Tensors]) -> list[Tensors | ModelError]:
+    def execute(self, requests: Sequence[Tensors]) -> list[Tensors | Exception]:
         """One answer or error a request."""
         self.batches.append(len(requests))
-        if self.fails is not None:
-            raise self.fails
-        return [self._one(request) for request in requests]
+        return [self.fails if self.fails is not None else self._one(request) for request in requests]
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -99,55 +99,21 @@ class PixelModel:
         return {**found, "model": _bytes([self.version.encode()])}
 
 
-class Served(Protocol):
-    """What `services.networks.serving` gives, and `PixelModel` is."""
-
-    @property
-    def version(self) -> str:
-        """Architecture and weights."""
-
-    def execute(self, requests: Sequence[Tensors]) -> Sequence[Tensors | ModelError]:
-        """One answer or error a request."""
+def inference_of(models: Mapping[str, ServedModel]) -> EmbeddedInference:
+    """The one-process adapter over the models. Its threads are daemons and idle once nobody calls."""
+    loaders = {name: partial(_same, model) for name, model in models.items()}
+    return EmbeddedInference(loaders, settings=KitSettings())
 
 
-@dataclass(frozen=True)
-class Direct:
-    """Inference by calling the model in the caller's thread."""
-
-    served: Mapping[str, Served]
-
-    def infer(self, model: str, inputs: Tensors) -> Answer:
-        """As the port says."""
-        served = self.served[model]
-        try:
-            (answer,) = served.execute([inputs])
-        except ConnectionError as error:
-            raise Unavailable(str(error)) from error
-        if isinstance(answer, ModelError):
-            raise InvalidInput(str(answer)) if answer.invalid else Unavailable(str(answer))
-        version = concepts_pb2.ModelVersion(name=model, weights=served.version, version="1")
-        return Answer(answer, version)
-
-    def ready(self, model: str) -> bool:
-        """Whether the model is there."""
-        return model in self.served
-
-    def models(self) -> list[concepts_pb2.ModelVersion]:
-        """All of them."""
-        return [
-            concepts_pb2.ModelVersion(name=name, weights=served.version)
-            for name, served in self.served.items()
-        ]
-
-    def close(self) -> None:
-        """Nothing to give back."""
+def _same(model: ServedModel) -> ServedModel:
+    return model
 
 
 @dataclass(frozen=True)
 class StagePorts:
     """What a stage's use-cases are built with."""
 
-    inference: Direct
+    inference: EmbeddedInference
     images: ImageStore
     clock: ManualClock
 
@@ -155,7 +121,7 @@ class StagePorts:
 def stage_ports(sight: Sight, extra: Mapping[str, PixelModel] | None = None) -> StagePorts:
     """Ports over the models that see so, images in memory, and a clock that stands still."""
     models = sight.models() | dict(extra or {})
-    return StagePorts(Direct(models), ImageStore(connect("memory://stages")), ManualClock())
+    return StagePorts(inference_of(models), ImageStore(connect("memory://stages")), ManualClock())
 
 
 @dataclass

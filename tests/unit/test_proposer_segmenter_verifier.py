@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.core.errors import InvalidInput, TooLarge
+from services.core.errors import InvalidInput, TooLarge, Unavailable
 from services.kit.blobs.images import ImageStore
 from services.kit.blobs.store import connect as connect_blobs
 from services.kit.bus import topics
@@ -30,7 +30,7 @@ from tercet.v1 import (
     verifier_pb2_grpc,
 )
 from tests.support.polling import eventually
-from tests.support.stage_models import Direct, Sight, image_of, picture, run_of
+from tests.support.stage_models import Sight, image_of, inference_of, picture, run_of
 from tests.support.stages import Stages, running
 
 SCENE = picture([("red bus", (4, 8, 20, 30)), ("blue car", (60, 40, 20, 15))])
@@ -44,7 +44,7 @@ def submitted(content: bytes, **spec: object) -> records_pb2.ImageSubmitted:
 
 @pytest.fixture
 def stages() -> Iterator[Stages]:
-    with running(Direct(Sight().models())) as found:
+    with running(inference_of(Sight().models())) as found:
         yield found
 
 
@@ -109,8 +109,8 @@ def test_a_cancelled_job_costs_nothing_more(stages: Stages) -> None:
 
 def test_models_that_are_away_are_waited_for() -> None:
     models = Sight().models()
-    models["verifier"].fails = ConnectionError("away")
-    with running(Direct(models)) as stages:
+    models["verifier"].fails = Unavailable("away")
+    with running(inference_of(models)) as stages:
         stages.submit(submitted(SCENE))
         eventually(lambda: len(models["verifier"].batches) >= 2)
         models["verifier"].fails = None
