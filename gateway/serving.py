@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from typing import Final
 
 import uvicorn
 
 from gateway.bootstrap import Gateway
+from gateway.settings import GatewaySettings
 from services.core.errors import Unavailable
 from services.kit.logging import get_logger
 
@@ -16,6 +18,15 @@ _LOG = get_logger(__name__)
 
 _START_SECONDS: Final = 30.0
 _STEP: Final = 0.02
+
+
+def announce(token: str, settings: GatewaySettings) -> None:
+    """Show local mode's new key, this once, and where it is kept."""
+    print(
+        f"API key of the local admin (shown this once; kept in {settings.key_file}):\n\n  {token}\n",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 class Serving:
