@@ -42,7 +42,9 @@ class KafkaBus:
         self._closed = False
         self._idle: queue.LifoQueue[Transactions] = queue.LifoQueue()
         self._publishers = [
-            self._transactions(f"publish-{self._settings.instance}-{number}")
+            self._transactions(
+                f"publish-{self._settings.instance}-{number}", self._settings.publish_timeout_seconds
+            )
             for number in range(self._settings.publishers)
         ]
         self._started = False
@@ -79,7 +81,9 @@ class KafkaBus:
             taken = self._numbers.setdefault(group, set())
             number = next(number for number in range(len(taken) + 1) if number not in taken)
             taken.add(number)
-        transactions = self._transactions(f"{group}-{self._settings.instance}-{number}")
+        transactions = self._transactions(
+            f"{group}-{self._settings.instance}-{number}", self._settings.transaction_timeout_seconds
+        )
         try:
             transactions.start()  # ends what a predecessor of this process left open
             return KafkaMember(
@@ -103,7 +107,7 @@ class KafkaBus:
     def writer(self, name: str) -> KafkaWriter:
         """Become the one writer of the name (see `Bus.writer`): its producer fences the one before."""
         self._check_open()
-        transactions = self._transactions(f"writer-{name}")
+        transactions = self._transactions(f"writer-{name}", self._settings.publish_timeout_seconds)
         transactions.start()
         return KafkaWriter(transactions, self._in_flight)
 
@@ -157,8 +161,14 @@ class KafkaBus:
                 if monotonic() > deadline:
                     raise error from None
 
-    def _transactions(self, name: str) -> Transactions:
-        return Transactions(self._bootstrap, self._settings, f"tercet-{name}", self._reader.note)
+    def _transactions(self, name: str, timeout_seconds: float) -> Transactions:
+        return Transactions(
+            self._bootstrap,
+            self._settings,
+            f"tercet-{name}",
+            timeout_seconds=timeout_seconds,
+            note=self._reader.note,
+        )
 
     def _release(self, group: str, number: int) -> None:
         with self._lock:

@@ -21,7 +21,7 @@ def admin(bootstrap: str, settings: KafkaSettings) -> Any:
     return _connect(KafkaAdminClient, _common(bootstrap, settings))
 
 
-def producer(bootstrap: str, settings: KafkaSettings, transactional_id: str) -> Any:
+def producer(bootstrap: str, settings: KafkaSettings, transactional_id: str, timeout_seconds: float) -> Any:
     """A transactional `KafkaProducer`: acknowledged by all in-sync replicas; images need no compression."""
     return _connect(
         KafkaProducer,
@@ -29,7 +29,7 @@ def producer(bootstrap: str, settings: KafkaSettings, transactional_id: str) -> 
             **_common(bootstrap, settings),
             "client_id": transactional_id,
             "transactional_id": transactional_id,
-            "transaction_timeout_ms": _ms(settings.transaction_timeout_seconds),
+            "transaction_timeout_ms": _ms(timeout_seconds),
             "acks": "all",
             "compression_type": None,
             "max_request_size": MAX_MESSAGE_BYTES,

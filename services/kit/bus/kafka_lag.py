@@ -71,7 +71,7 @@ class KafkaLag:
             )
             for group in groups
         }
-        partitions = self._reader.partitions(sorted({topic for names in topics.values() for topic in names}))
+        partitions = self._reader.existing(sorted({topic for names in topics.values() for topic in names}))
         starts, ends = self._reader.starts(partitions), self._reader.ends(partitions)
         result = []
         for group in sorted(groups):

@@ -41,14 +41,20 @@ class KafkaReader:
 
     def partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
         """All partitions of the topics, in order. Raises `Unavailable` for a topic that does not exist."""
+        found = self.existing(topics)
+        missing = set(topics) - {partition.topic for partition in found}
+        if missing:
+            raise Unavailable(f"there is no topic {', '.join(sorted(missing))}")
+        return found
+
+    def existing(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """All partitions of those of the topics that exist, in order."""
         with self._borrowed() as consumer:
-            result = []
-            for topic in topics:
-                numbers = consumer.partitions_for_topic(topic)
-                if not numbers:
-                    raise Unavailable(f"there is no topic {topic}")
-                result += [TopicPartition(topic, number) for number in sorted(numbers)]
-            return result
+            return [
+                TopicPartition(topic, number)
+                for topic in topics
+                for number in sorted(consumer.partitions_for_topic(topic) or ())
+            ]
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset after the last one that is decided (the last stable offset) of each partition.
@@ -177,7 +183,7 @@ def record_of(polled: Any) -> Record:
         partition=polled.partition,
         offset=polled.offset,
         timestamp_ms=polled.timestamp,
-        key=(polled.key or b"").decode(),
-        headers={name: (value or b"").decode() for name, value in polled.headers},
+        key=(polled.key or b"").decode(errors="replace"),
+        headers={name: (value or b"").decode(errors="replace") for name, value in polled.headers},
         value=polled.value or b"",
     )

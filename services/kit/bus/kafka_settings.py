@@ -28,9 +28,10 @@ class KafkaSettings(BaseSettings):
         default=120.0, gt=0, description="A member that has not polled for so long is dead."
     )
     transaction_timeout_seconds: float = Field(
-        default=60.0,
-        gt=0,
-        description="The brokers abort a worker's or publisher's transaction after so long.",
+        default=60.0, gt=0, description="The brokers abort a worker's transaction after so long."
+    )
+    publish_timeout_seconds: float = Field(
+        default=180.0, gt=0, description="The brokers abort a publish call's transaction after so long."
     )
     answer_seconds: float = Field(
         default=30.0, gt=0, description="How long a publish or commit may take before it counts as failed."

@@ -34,7 +34,8 @@ class Unanswered(OutcomeUnknown):
 class Transactions:
     """The transactions of one transactional id, one at a time. Not thread-safe.
 
-    `note` is told where the last record on each partition is, once it is committed.
+    The brokers abort a transaction that is open for `timeout_seconds`. `note` is told where the last record
+    on each partition is, once it is committed.
     """
 
     def __init__(
@@ -42,10 +43,13 @@ class Transactions:
         bootstrap: str,
         settings: KafkaSettings,
         transactional_id: str,
+        *,
+        timeout_seconds: float,
         note: Callable[[Mapping[TopicPartition, int]], None],
     ) -> None:
         self._bootstrap = bootstrap
         self._note = note
+        self._timeout_seconds = timeout_seconds
         self._settings = settings
         self._id = transactional_id
         self._producer: Any = None
@@ -58,7 +62,7 @@ class Transactions:
         """
         if self._producer is not None:
             return
-        producer = kafka_clients.producer(self._bootstrap, self._settings, self._id)
+        producer = kafka_clients.producer(self._bootstrap, self._settings, self._id, self._timeout_seconds)
         try:
             producer.init_transactions()
         except KafkaError as error:

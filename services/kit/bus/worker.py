@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import Field
@@ -68,6 +68,16 @@ class _StopError(Exception):
     """The worker was told to stop, and the batch at hand cannot be finished in time."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How the handler failed, other than by something that is away."""
+
+    error: BaseException
+
+
+_Worked = tuple[Outcome | None, int]
+
+
 class Worker:
     """A member of a consumer group that works the topics' records with a handler.
 
@@ -99,6 +109,7 @@ class Worker:
         self._die = die
         self._stop = threading.Event()
         self._polled_at = clock.monotonic()
+        self._drained_at = 0.0
         self._committing_since: float | None = None
         self._limit = PoisonLimit(
             records=self._settings.poison_limit_records,
@@ -127,10 +138,12 @@ class Worker:
 
     def stop(self) -> None:
         """Have `run` finish the batch at hand within the grace, or give it up, and return. Any thread may."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self._drained_at = self._clock.monotonic() + self._settings.drain_seconds
+            self._stop.set()
 
     def poll_age(self) -> float:
-        """Seconds since the consumer was last polled: the liveness of the worker."""
+        """Seconds since the consumer was last polled (or tried to subscribe): the liveness of the worker."""
         return max(0.0, self._clock.monotonic() - self._polled_at)
 
     def _run(self) -> None:
@@ -184,70 +197,58 @@ class Worker:
 
     # -- working a batch: everything below leaves the log as it is
 
-    def _work(self, consumer: Consumer, records: Sequence[Record]) -> list[tuple[Outcome | None, int]]:
+    def _work(self, consumer: Consumer, records: Sequence[Record]) -> list[_Worked]:
         """The outcome of each record (None: skipped) and the attempts that it took."""
-        try:
-            return [(outcome, 1) for outcome in self._attempt(consumer, records)]
-        except Exception as error:
-            if isinstance(error, _StopError):
-                raise
-            if len(records) == 1:
-                return [self._alone(consumer, records[0], failed=error)]
-            self._log.warning("batch failed; its records are tried one by one", error=repr(error))
+        worked = self._attempt(consumer, records)
+        if not isinstance(worked, _Failure):
+            return [(outcome, 1) for outcome in worked]
+        if len(records) == 1:
+            return [self._alone(consumer, records[0], worked)]
+        self._log.warning("batch failed; its records are tried one by one", error=repr(worked.error))
         return [self._alone(consumer, record) for record in records]
 
-    def _alone(
-        self, consumer: Consumer, record: Record, failed: Exception | None = None
-    ) -> tuple[Outcome | None, int]:
-        """One record, with the attempts that it is allowed; `failed` is how the first one ended."""
+    def _alone(self, consumer: Consumer, record: Record, failure: _Failure | None = None) -> _Worked:
+        """One record, with the attempts that it is allowed; `failure` is how the first one ended."""
         attempts = 0
         while True:
-            if failed is not None:
+            if failure is not None:
                 attempts += 1
-                if attempts >= self._settings.attempts or isinstance(failed, InvalidInput):
-                    self._log.error(
-                        "poison",
-                        topic=record.topic,
-                        partition=record.partition,
-                        offset=record.offset,
-                        error=repr(failed),
-                    )
-                    return Poison(type(failed).__name__, str(failed)), attempts
-                metrics.RETRIES.labels(self.group, type(failed).__name__).inc()
+                error = failure.error
+                if attempts >= self._settings.attempts or isinstance(error, InvalidInput):
+                    where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+                    self._log.error("poison", error=repr(error), attempts=attempts, **where)
+                    return Poison(type(error).__name__, str(error)), attempts
+                metrics.RETRIES.labels(self.group, type(error).__name__).inc()
                 self._pause(consumer, self._backoff(attempts))
-            try:
-                (outcome,) = self._attempt(consumer, [record])
-                return outcome, attempts + 1
-            except _StopError:
-                raise
-            except Exception as error:
-                failed = error
+            worked = self._attempt(consumer, [record])
+            if not isinstance(worked, _Failure):
+                return worked[0], attempts + 1
+            failure = worked
 
-    def _attempt(self, consumer: Consumer, records: Sequence[Record]) -> list[Outcome | None]:
-        """The handler's outcomes; when a part that it needs is away, as often as it takes."""
+    def _attempt(self, consumer: Consumer, records: Sequence[Record]) -> list[Outcome | None] | _Failure:
+        """The handler's outcomes, or its failure; when a part that it needs is away, as often as it takes.
+
+        What is raised comes from the bus, or is the order to stop.
+        """
         failures = 0
         while True:
             future = self._start(records)
-            deadline: float | None = None
             while not wait([future], timeout=self._settings.keepalive_seconds).done:
                 self._poll(consumer, 0.0)
-                if self._stop.is_set():
-                    now = self._clock.monotonic()
-                    deadline = now + self._settings.drain_seconds if deadline is None else deadline
-                    if now >= deadline:
-                        raise _StopError
-            try:
+                if self._stop.is_set() and self._clock.monotonic() >= self._drained_at:
+                    raise _StopError
+            error = future.exception()
+            if error is None:
                 return future.result()
-            except (Unavailable, Overloaded) as error:
-                failures += 1
-                metrics.RETRIES.labels(self.group, type(error).__name__).inc()
-                pause = self._backoff(failures)
-                if isinstance(error, Overloaded):
-                    pause = max(pause, error.retry_after)
-                self._log.warning(
-                    "tried again", error=repr(error), failures=failures, seconds=round(pause, 2)
-                )
-                self._pause(consumer, pause)
+            if not isinstance(error, Unavailable | Overloaded):
+                return _Failure(error)
+            failures += 1
+            metrics.RETRIES.labels(self.group, type(error).__name__).inc()
+            pause = self._backoff(failures)
+            if isinstance(error, Overloaded):
+                pause = max(pause, error.retry_after)
+            self._log.warning("tried again", error=repr(error), failures=failures, seconds=round(pause, 2))
+            self._pause(consumer, pause)
 
     def _start(self, records: Sequence[Record]) -> Future[list[Outcome | None]]:
         """Run the handler in a thread that does not hold up the end of the process."""
@@ -270,7 +271,7 @@ class Worker:
         by_record = dict(zip(map(id, wanted), outcomes, strict=True))
         return [by_record.get(id(record)) for record in records]
 
-    def _outputs(self, records: Sequence[Record], worked: list[tuple[Outcome | None, int]]) -> list[Message]:
+    def _outputs(self, records: Sequence[Record], worked: list[_Worked]) -> list[Message]:
         """What is written for the batch. An outcome too large to be written becomes poison, in place."""
         outputs: list[Message] = []
         for index, (record, (outcome, attempts)) in enumerate(zip(records, worked, strict=True)):
@@ -286,7 +287,7 @@ class Worker:
                 outputs.append(letter(record, outcome, group=self.group, attempts=attempts))
         return outputs
 
-    def _count(self, records: Sequence[Record], worked: Sequence[tuple[Outcome | None, int]]) -> None:
+    def _count(self, records: Sequence[Record], worked: Sequence[_Worked]) -> None:
         for record, (outcome, _) in zip(records, worked, strict=True):
             name = "skipped" if outcome is None else "poison" if isinstance(outcome, Poison) else "done"
             metrics.RECORDS.labels(self.group, record.topic, name).inc()
@@ -319,6 +320,7 @@ class Worker:
         failures = 0
         while True:
             try:
+                self._polled_at = self._clock.monotonic()
                 return connect()
             except Unavailable as error:
                 failures += 1
