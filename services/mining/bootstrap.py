@@ -32,5 +32,5 @@ def build(adapters: Adapters, settings: MiningSettings) -> Service:
             workers.router(adapters.bus, routing, adapters.clock, CancelledJobs(adapters.redis).skip),
             workers.viewer(adapters.bus, routing, adapters.clock),
         ),
-        rebuild=lambda: workers.rebuild(adapters.bus, routing, view),
+        rebuild=lambda: workers.rebuild(adapters.bus, adapters.redis, routing),
     )

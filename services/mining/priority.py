@@ -39,7 +39,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class PhraseHistory:
-    """What the tenant has of a phrase: images with an accepted pair, decisions, and corrections among them."""
+    """What a tenant has of a phrase: images with an accepted pair, decisions, and corrections among them."""
 
     accepted: int = 0
     decided: int = 0

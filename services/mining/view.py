@@ -63,11 +63,6 @@ class TaskView:
                 pipeline.pfadd(f"{_prefix(tenant)}accepted:{pair.phrase}", image_id)
         pipeline.execute()
 
-    def clear(self) -> None:
-        """Forget everything."""
-        for key in self._redis.scan_iter(match=f"{PREFIX}*", count=1000):
-            self._redis.delete(key)
-
     # -- for the router
 
     def histories(self, tenant: str, phrases: Iterable[str]) -> Mapping[str, PhraseHistory]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import redis
 import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Proto
 
+from services.core.errors import InvalidInput
 from services.kit.bus.outcomes import Done, Handler, Outcome, Poison
 from services.kit.bus.ports import Bus, Message, Record
 from services.kit.bus.topics import (
@@ -20,8 +22,9 @@ from services.kit.bus.topics import (
 )
 from services.kit.bus.worker import Worker
 from services.kit.clock import Clock
+from services.kit.state import rebuild as kit_rebuild
 from services.mining.handlers import Routing
-from services.mining.view import TaskView
+from services.mining.view import PREFIX
 from tercet.v1 import records_pb2
 
 log = structlog.get_logger(__name__)
@@ -59,14 +62,16 @@ def viewer(bus: Bus, routing: Routing, clock: Clock) -> Worker:
     )
 
 
-def rebuild(bus: Bus, routing: Routing, view: TaskView) -> None:
+def rebuild(bus: Bus, state: redis.Redis, routing: Routing) -> None:
     """The view again, from the log. What follows from decisions is there already, or its worker writes it."""
-    view.clear()
-    for record in bus.read(VIEW_TOPICS):
+
+    def again(record: Record) -> None:
         try:
             apply(routing, record)
-        except DecodeError:
-            log.warning("unreadable record passed over", topic=record.topic, offset=record.offset)
+        except InvalidInput as error:
+            log.warning("record passed over", topic=record.topic, offset=record.offset, reason=str(error))
+
+    kit_rebuild.rebuild(state=state, prefix=PREFIX, bus=bus, topics=VIEW_TOPICS, apply=again)
 
 
 def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
@@ -85,11 +90,17 @@ def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
 
 
 def _route(routing: Routing, record: Record) -> tuple[Message, ...]:
-    return routing.route(_parse(records_pb2.ImageVerified, record), record.timestamp_ms)
+    verified = _parse(records_pb2.ImageVerified, record)
+    if not verified.image.id or not verified.image.tenant or not verified.run.job_id:
+        raise InvalidInput("the record lacks its image id, tenant or job id")
+    return routing.route(verified, record.timestamp_ms)
 
 
 def _parse(schema: type[P], record: Record) -> P:
-    return schema.FromString(record.value)
+    try:
+        return schema.FromString(record.value)
+    except DecodeError as error:
+        raise InvalidInput(f"the record is no {schema.DESCRIPTOR.full_name}: {error}") from error
 
 
 def _one_by_one(work: Callable[[Record], tuple[Message, ...]]) -> Handler:
@@ -98,8 +109,8 @@ def _one_by_one(work: Callable[[Record], tuple[Message, ...]]) -> Handler:
         for record in records:
             try:
                 outcomes.append(Done(work(record)))
-            except DecodeError as error:
-                poison = Poison("InvalidInput", f"not a record of {record.topic}: {error}")
+            except InvalidInput as error:
+                poison = Poison(type(error).__name__, str(error))
                 outcomes.append(poison if record.topic in _OWNED else Done())
         return outcomes
 

@@ -80,9 +80,7 @@ def test_routing_again_gives_the_same_bytes() -> None:
     def once() -> list[bytes]:
         routed = route(runs.verified([runs.pair(), runs.pair("cat", REVIEW)], of=runs.run(audit_rate=1.0)))
         assert routed.accepted is not None
-        return [
-            message.SerializeToString(deterministic=True) for message in (routed.accepted, *routed.tasks)
-        ]
+        return [message.SerializeToString(deterministic=True) for message in (routed.accepted, *routed.tasks)]
 
     assert once() == once()
 
@@ -123,7 +121,8 @@ def test_stage_1_asks_for_the_whole_image(tier: concepts_pb2.Tier.ValueType, cop
     assert [task.copy for task in routed.tasks] == list(range(copies))
     assert len({task.id for task in routed.tasks}) == copies
     assert all(
-        task.type == records_pb2.TASK_TYPE_ANNOTATE and list(task.regions) == [region] for task in routed.tasks
+        task.type == records_pb2.TASK_TYPE_ANNOTATE and list(task.regions) == [region]
+        for task in routed.tasks
     )
 
 
