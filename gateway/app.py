@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import FastAPI, Header
 from fastapi.openapi.utils import get_openapi
 
 from gateway import errors
 from gateway.body_limit import BodyLimit
 from gateway.request_context import RequestContext
 from gateway.routes import exports, health, images, jobs, operations
-from gateway.schemas import JobOptions, JobRequest, Problem
+from gateway.schemas import JobOptions, JobRequest, Problem, WebhookBody
 from gateway.settings import MIB
 from gateway.state import GatewayState
 
@@ -68,8 +68,27 @@ def create_app(state: GatewayState) -> FastAPI:
     app.add_middleware(RequestContext)
     for module in (jobs, images, exports, operations, health):
         app.include_router(module.router)
+    app.webhooks.add_api_route("job.finished", _job_finished, methods=["POST"], status_code=204)
     _document(app)
     return app
+
+
+def _job_finished(
+    body: WebhookBody,
+    tercet_delivery: Annotated[str, Header(description="The same for every attempt at one delivery.")],
+    tercet_signature: Annotated[
+        str,
+        Header(
+            description="`t=<unix time>,v1=<hex>`: HMAC-SHA256 by the shared secret of `<unix time>.<body>`; "
+            "absent where the operator has set no secret."
+        ),
+    ] = "",
+) -> None:
+    """Posted to a job's `webhook_url` when the job is complete or waits for people.
+
+    Answer with any 2xx; else it is tried again with growing pauses and given up in the end. It may come
+    twice.
+    """
 
 
 def _document(app: FastAPI) -> None:
@@ -85,6 +104,7 @@ def _document(app: FastAPI) -> None:
                 routes=app.routes,
                 tags=app.openapi_tags,
                 servers=app.servers,
+                webhooks=app.webhooks.routes,
                 license_info=app.license_info,
             )
             schemas = made["components"]["schemas"]
