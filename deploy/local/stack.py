@@ -56,6 +56,8 @@ def _kafka(spec: StackSpec, node: int) -> Process:
         port=port,
         probe=KafkaAnswers(f"127.0.0.1:{port}"),
         further_ports=(spec.ports.kafka_controller + 2 * node,),
+        # Of several nodes that stop together the last ones wait in vain for a quorum.
+        stop_seconds=30 if spec.kafka_nodes == 1 else 8,
     )
 
 
