@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 import httpx
+from pydantic import SecretStr
 
 from gateway.client import ClientSettings
 
@@ -27,7 +28,7 @@ LOG_TAIL = 15
 _PR_SET_PDEATHSIG = 1
 
 
-class EngineFailed(Exception):  # noqa: N818 (as the other errors of the project are named)
+class EngineFailed(Exception):
     """The child ended, or was not ready in time; the message has the end of its log."""
 
 
@@ -46,8 +47,7 @@ def embedded_engine(state: Path, log: Path) -> Iterator[Engine]:
     port = _free_port()
     key_file = state / "api-key"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TERCET_")},
-        **{name: value for name, value in os.environ.items() if name.startswith("TERCET_LOG_")},
+        **os.environ,
         "TERCET_STATE": str(state),
         "TERCET_BLOBS_URL": f"file://{state / 'blobs'}",
         "TERCET_GATEWAY_PORT": str(port),
@@ -60,9 +60,17 @@ def embedded_engine(state: Path, log: Path) -> Iterator[Engine]:
         try:
             url = f"http://127.0.0.1:{port}"
             _await_ready(process, url, log)
-            yield Engine(ClientSettings(url=url, key_file=key_file), log, process)
+            yield Engine(_settings(url, key_file), log, process)
         finally:
             _stop(process)
+
+
+def _settings(url: str, key_file: Path) -> ClientSettings:
+    """The child's own key, whatever TERCET_API_KEY is for another gateway."""
+    key = ClientSettings.model_construct(api_key=None, key_file=key_file).key()
+    if key is None:
+        raise EngineFailed(f"the engine has made no API key in {key_file}")
+    return ClientSettings(url=url, api_key=SecretStr(key), key_file=key_file)
 
 
 def tail(log: Path) -> str:
