@@ -15,7 +15,7 @@ help: ## List these commands
 
 .PHONY: demo
 demo: $(if $(STACK),up,environment) ## See it work: one process, no servers. STACK=1: on the real stack
-	@$(PY) -m deploy.demo $(if $(STACK),--stack) $(ARGS)
+	@$(if $(STACK),eval "$$($(LOCAL) env)";) $(PY) -m deploy.demo $(if $(STACK),--stack) $(ARGS)
 
 .PHONY: run
 run: environment ## The gateway with everything embedded, for your own images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
             print(*stack.kill(options.name))
         case "env":
             for key, value in stack.environment.items():
-                print(f"export {key}={value}")
+                print(f"export {key}={shlex.quote(value)}")
     return 0
 
 
@@ -70,7 +71,7 @@ def _up(options: argparse.Namespace, previous: StackSpec | None) -> int:
     stack.up(deadline_seconds=options.deadline)
     print(table(stack))
     if "gateway" in spec.parts:
-        print(f"\nThe gateway answers at http://127.0.0.1:{spec.ports.gateway}")
+        print(f"\nThe gateway answers at {stack.environment['TERCET_URL']}, its key is in {spec.key_file}")
     return 0
 
 

@@ -87,6 +87,11 @@ class StackSpec(BaseModel):
         return Path(tempfile.gettempdir()) / f"tercet-{os.getuid()}-{self.identity}" / "supervisor.sock"
 
     @property
+    def key_file(self) -> Path:
+        """Where the gateway keeps its own key: of the usual stack, where `tercet` looks for one by itself."""
+        return HOME / "api-key" if self.state == HOME / "stack" else self.state / "api-key"
+
+    @property
     def kafka_bootstrap(self) -> str:
         return ",".join(f"127.0.0.1:{self.ports.kafka + 2 * node}" for node in range(self.kafka_nodes))
 
@@ -104,6 +109,7 @@ class StackSpec(BaseModel):
             "TERCET_BLOBS_URL": (self.state / "blobs").as_uri(),
             "TERCET_GATEWAY_PORT": str(self.ports.gateway),
             "TERCET_URL": f"http://127.0.0.1:{self.ports.gateway}",
+            "TERCET_KEY_FILE": str(self.key_file),
             **addresses,
             **self.settings,
         }

@@ -125,7 +125,7 @@ def _gateway(spec: StackSpec) -> Process:
         command=(sys.executable, "-m", "gateway"),
         port=spec.ports.gateway,
         probe=HttpReady(spec.ports.gateway, "/readyz"),
-        environment=_python_environment(spec),
+        environment={**_python_environment(spec), "TERCET_LOCAL": "true"},
     )
 
 
