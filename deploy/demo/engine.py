@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from gateway.client import ClientSettings
 
+COMMAND = (sys.executable, "-m", "services.embedded")
 START_SECONDS = 240.0
 """To load the models on a slow machine."""
 STOP_SECONDS = 30.0
@@ -42,8 +43,10 @@ class Engine:
 
 
 @contextmanager
-def embedded_engine(state: Path, log: Path) -> Iterator[Engine]:
-    """`python -m services.embedded` on a free port, ready to take jobs; stopped at the end for sure."""
+def embedded_engine(
+    state: Path, log: Path, *, command: Sequence[str] = COMMAND, stop_seconds: float = STOP_SECONDS
+) -> Iterator[Engine]:
+    """The one process on a free port, ready for jobs; stopped at the end for sure. Raises `EngineFailed`."""
     port = _free_port()
     key_file = state / "api-key"
     environment = {
@@ -56,13 +59,13 @@ def embedded_engine(state: Path, log: Path) -> Iterator[Engine]:
         "PYTHONUNBUFFERED": "1",
     }
     with log.open("wb") as output:
-        process = _start(environment, output)
+        process = _start(command, environment, output)
         try:
             url = f"http://127.0.0.1:{port}"
             _await_ready(process, url, log)
             yield Engine(_settings(url, key_file), log, process)
         finally:
-            _stop(process)
+            _stop(process, stop_seconds)
 
 
 def _settings(url: str, key_file: Path) -> ClientSettings:
@@ -81,10 +84,10 @@ def tail(log: Path) -> str:
         return ""
 
 
-def _start(environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C reaches the demo alone, which then stops the child in order.
     return subprocess.Popen(
-        [sys.executable, "-m", "services.embedded"],
+        list(command),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -123,16 +126,17 @@ def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             time.sleep(0.2)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
     """SIGTERM, time to finish, then SIGKILL to the whole group; returns when it is gone."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
-        except BaseException:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also where Ctrl-C comes again
             _kill_group(process)
             process.wait()
-            raise
     _kill_group(process)
 
 
