@@ -67,6 +67,7 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
     channel = connect(settings.dataset_address, settings=settings)
     dataset = dataset_pb2_grpc.DatasetServiceStub(channel)
     decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+    probes = ThreadPoolExecutor(8, thread_name_prefix="probe")
     accepted = AcceptedJobs(adapters.redis)
     keys = IdempotencyKeys(
         adapters.redis, adapters.bus, adapters.clock, lease_seconds=settings.publish_seconds
@@ -101,6 +102,7 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
             heartbeat=settings.heartbeat_seconds,
         ),
         lag_registry=lag_registry,
+        probes=probes,
     )
     webhooks = Webhooks(
         state=adapters.redis,
@@ -120,7 +122,7 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         stop=_stopper(state.draining, worker, webhooks),
         rebuild=lambda: _rebuild(keys),
         local_token=lambda: ensure_local_key(state.keys, settings.key_file) if settings.local else None,
-        close=_closer(decoding, channel),
+        close=_closer(decoding, probes, channel),
     )
 
 
@@ -147,9 +149,12 @@ def _stopper(draining: threading.Event, worker: Worker, webhooks: Webhooks) -> C
     return stop
 
 
-def _closer(decoding: ThreadPoolExecutor, channel: grpc.Channel) -> Callable[[], None]:
+def _closer(
+    decoding: ThreadPoolExecutor, probes: ThreadPoolExecutor, channel: grpc.Channel
+) -> Callable[[], None]:
     def close() -> None:
         decoding.shutdown(wait=True, cancel_futures=True)
+        probes.shutdown(wait=False, cancel_futures=True)
         channel.close()
 
     return close

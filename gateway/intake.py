@@ -18,6 +18,7 @@ from services.kit.blobs.images import ImageStore
 from services.kit.bus.topics import INLINE_IMAGE_BYTES
 from tercet.v1 import records_pb2
 
+_REASON_CHARACTERS: Final = 300
 PARALLEL: Final = 3
 """Images of one submission that are in memory besides those that its records carry."""
 
@@ -42,6 +43,11 @@ class Taken:
 
     images: Sequence[records_pb2.Image]
     refused: Sequence[RefusedImage]
+
+
+def shortened(reason: str) -> str:
+    """A reason that leaves room for those of thousands of other images in one record."""
+    return reason if len(reason) <= _REASON_CHARACTERS else reason[: _REASON_CHARACTERS - 1] + "…"
 
 
 class Digest:
@@ -103,7 +109,9 @@ class Intake:
     def refuse(self, slot: int, error: InvalidImage) -> None:
         """The image is not taken."""
         metrics.IMAGES.labels(error.code).inc()
-        self._slots[slot] = RefusedImage(name=self._names[slot], code=error.code, reason=str(error))
+        self._slots[slot] = RefusedImage(
+            name=self._names[slot], code=error.code, reason=shortened(str(error))
+        )
 
     async def finish(self) -> Taken:
         """Wait for all. Raises what storing one raised."""

@@ -43,7 +43,10 @@ class GatewaySettings(KitSettings):
     rate_burst: int = Field(200, ge=1, description="Requests that a key may make at once.")
 
     max_images: int = Field(
-        5000, ge=1, le=20_000, description="Most images in one job, the refused included."
+        5000,
+        ge=1,
+        le=6000,
+        description="Most images in one job, the refused included; one record lists them.",
     )
     max_body_bytes: int = Field(4096 * MIB, ge=1, description="Largest body of a submission.")
     max_image_bytes: int = Field(32 * MIB, ge=1, description="Largest encoded image.")

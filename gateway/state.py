@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -31,6 +32,8 @@ class GatewayState:
     dataset: dataset_pb2_grpc.DatasetServiceStub
     watch: JobWatch
     lag_registry: CollectorRegistry
+    probes: Executor
+    """Asks the parts whether they are there; a part that hangs takes no more than its threads."""
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the process is told to end: event streams close, `/readyz` says so."""
 

@@ -74,7 +74,7 @@ def job(found: dataset_pb2.Job) -> schemas.Job:
         status=cast(
             schemas.JobStatus, _word(dataset_pb2.JobStatus.Name(found.status), "JOB_STATUS_") or "running"
         ),
-        stage=cast(schemas.Stage, _word(concepts_pb2.Stage.Name(asked.stage), "STAGE_")),
+        stage=cast(schemas.Stage, _word(concepts_pb2.Stage.Name(asked.stage), "STAGE_") or "automatic"),
         phrases=list(asked.phrases),
         hard_negatives=asked.hard_negatives,
         thresholds=schemas.Thresholds(
@@ -82,7 +82,7 @@ def job(found: dataset_pb2.Job) -> schemas.Job:
         ),
         audit_rate=_short(asked.audit_rate),
         exhaustivity_rate=_short(asked.exhaustivity_rate),
-        tier=cast(schemas.Tier, _word(concepts_pb2.Tier.Name(asked.tier), "TIER_")),
+        tier=cast(schemas.Tier, _word(concepts_pb2.Tier.Name(asked.tier), "TIER_") or "synthetic"),
         webhook_url=found.webhook_url or None,
         submitted_at=_time(found.submitted_at),
         finished_at=_time(found.finished_at) if found.HasField("finished_at") else None,

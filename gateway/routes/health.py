@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -42,21 +42,9 @@ def readyz(request: Request, response: Response) -> Readiness:
         "blobs": lambda: state.adapters.blobs.exists("_system/ready"),
         "dataset": lambda: _ask_dataset(state),
     }
-    pool = ThreadPoolExecutor(len(asked), thread_name_prefix="ready")
-    try:
-        waiting = {name: pool.submit(ask) for name, ask in asked.items()}
-        checks = []
-        for name, future in waiting.items():
-            try:
-                future.result(timeout=_CHECK_SECONDS)
-            except TimeoutError:
-                checks.append(Check(name=name, ok=False, detail=f"no answer in {_CHECK_SECONDS:g} s"))
-            except Exception as error:  # whatever is wrong with a part, it is not ready
-                checks.append(Check(name=name, ok=False, detail=type(error).__name__))
-            else:
-                checks.append(Check(name=name, ok=True))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    waiting = {name: state.probes.submit(ask) for name, ask in asked.items()}
+    wait(waiting.values(), timeout=_CHECK_SECONDS)
+    checks = [_check(name, future) for name, future in waiting.items()]
     if state.draining.is_set():
         checks.append(Check(name="gateway", ok=False, detail="shutting down"))
     ready = all(check.ok for check in checks)
@@ -74,6 +62,14 @@ def metrics(request: Request) -> Response:
     """What the gateway counts, and the lag of every consumer group."""
     lag = generate_latest(state_of(request).lag_registry)
     return Response(generate_latest(REGISTRY) + lag, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _check(name: str, future: Future[object]) -> Check:
+    if not future.done():
+        future.cancel()
+        return Check(name=name, ok=False, detail=f"no answer in {_CHECK_SECONDS:g} s")
+    error = future.exception()
+    return Check(name=name, ok=error is None, detail="" if error is None else type(error).__name__)
 
 
 def _ask_dataset(state: GatewayState) -> None:

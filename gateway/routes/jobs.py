@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -198,14 +199,16 @@ async def watch_job(request: Request, key: AnyKey, job_id: JobId) -> StreamingRe
     )
 
 
-async def _events(first: Job | None, updates: AsyncIterator[Job | None]) -> AsyncIterator[bytes]:
+async def _events(first: Job | None, updates: AsyncGenerator[Job | None, None]) -> AsyncIterator[bytes]:
     numbers = itertools.count(1)
     yield format_sse_event(retry=_RECONNECT_MS)
     if first is not None:
         yield _event(first, next(numbers))
     try:
-        async for job in updates:
-            yield format_sse_event(comment="alive") if job is None else _event(job, next(numbers))
+        # A client that leaves while it is written to must give up its watch too.
+        async with aclosing(updates):
+            async for job in updates:
+                yield format_sse_event(comment="alive") if job is None else _event(job, next(numbers))
     except TercetError as error:
         _LOG.warning("event stream ends", reason=str(error))
         yield format_sse_event(event="error", data_str='{"detail": "the stream ends early; connect again"}')
