@@ -1,8 +1,8 @@
 """What clients and stored records rely on in the protos, one line for each promise, and whether it was kept.
 
 `python protos/baseline.py` says what is broken against `baseline.txt`; with `--update` it writes the file
-anew, as every release does. What is new is no break. A line that goes or changes breaks old clients or the records
-already in the log, so the commit that updates the file for it says why.
+anew, as every release does. What is new is no break. A line that goes or changes breaks old clients or the
+records already in the log, so the commit that updates the file for it says why.
 """
 
 from __future__ import annotations

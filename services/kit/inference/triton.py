@@ -184,7 +184,10 @@ def _input(name: str, tensor: np.ndarray[Any, Any]) -> Any:
 
 
 def _output(model: str, name: str, result: Any) -> np.ndarray[Any, Any]:
-    tensor: np.ndarray[Any, Any] = result.as_numpy(name)
+    try:
+        tensor: np.ndarray[Any, Any] = result.as_numpy(name)
+    except ValueError as error:
+        raise Internal(f"{model} answered {name} of a shape that its content has not: {error}") from error
     if tensor.ndim == 0 or tensor.shape[0] != 1:
         raise Internal(f"{model} answered {name} of shape {tensor.shape}, without a batch dimension of 1")
     without_batch: np.ndarray[Any, Any] = tensor[0]
