@@ -35,6 +35,7 @@ class KafkaLag:
         self._admin: Any = None
         self._answer: tuple[PartitionLag, ...] = ()
         self._answered_at: float | None = None
+        self._seen: set[str] = set()
         self._oldest: dict[TopicPartition, dict[int, tuple[int, int | None]]] = {}
         self._moved: dict[_Key, tuple[int, float]] = {}
 
@@ -59,12 +60,14 @@ class KafkaLag:
     def _compute(self) -> list[PartitionLag]:
         if self._admin is None:
             self._admin = kafka_clients.admin(self._bootstrap, self._settings)
-        groups = [group["group_id"] for group in self._admin.list_groups()]
+        # A coordinator that still loads leaves its groups out of the list: those seen before are asked for.
+        groups = sorted({group["group_id"] for group in self._admin.list_groups()} | self._seen)
         if not groups:
             return []
         described = self._admin.describe_groups(groups)
         committed = self._admin.list_group_offsets(groups)
         members = {group: described.get(group, {}).get("members", []) for group in groups}
+        self._seen = {group for group in groups if committed.get(group) or members[group]}
         topics = {
             group: sorted(
                 {partition.topic for partition in committed.get(group, {})} | _subscribed(members[group])
@@ -74,7 +77,7 @@ class KafkaLag:
         partitions = self._reader.existing(sorted({topic for names in topics.values() for topic in names}))
         starts, ends = self._reader.starts(partitions), self._reader.ends(partitions)
         result = []
-        for group in sorted(groups):
+        for group in groups:
             offsets = committed.get(group, {})
             for partition in partitions:
                 if partition.topic in topics[group]:
