@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import grpc
@@ -163,7 +163,7 @@ class JobWatch:
                     return
                 await watched.show(views.job(views.created_job(event)))
                 await asyncio.sleep(LOOK_SECONDS / 4)
-            except Unavailable as error:
+            except (Unavailable, Overloaded) as error:
                 _LOG.warning("watch interrupted", job_id=job_id, reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
             except TercetError as error:
@@ -171,24 +171,45 @@ class JobWatch:
                 return
 
     async def _read(self, watched: _Watched, tenant: str, job_id: str) -> None:
-        """Show the job's changes until it is final or the stream ends."""
+        """Show the job's changes until it is final or its watch ends."""
+        if self._streams < STREAMS and await self._listen(watched, tenant, job_id):
+            await self._look(watched, tenant, job_id)
+            if not watched.over:
+                await asyncio.sleep(LOOK_SECONDS)
+            return
+        while not watched.over:
+            await self._look(watched, tenant, job_id)
+            if not watched.over:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _listen(self, watched: _Watched, tenant: str, job_id: str) -> bool:
+        """Show what `WatchJob` tells until it ends; False when the service watches as much as it can."""
         assert self._stub is not None, "the watch is not open"
-        streaming = self._streams < STREAMS
-        self._streams += streaming
+        self._streams += 1
         try:
-            if streaming:
+            with _core_errors():
                 request = dataset_pb2.WatchJobRequest(tenant=tenant, job_id=job_id)
                 async for job in self._stub.WatchJob(request):
                     await watched.show(views.job(job))
-            while not watched.over:
-                wanted = dataset_pb2.GetJobRequest(tenant=tenant, job_id=job_id)
-                await watched.show(views.job(await self._stub.GetJob(wanted, timeout=_RPC_SECONDS)))
-                if not watched.over:
-                    await asyncio.sleep(LOOK_SECONDS)
-                if streaming:
-                    return  # the stream ended before the job did: watch again
-        except grpc.aio.AioRpcError as error:
-            trailers = tuple((key, value) for key, value in error.trailing_metadata() or ())
-            raise errors.from_status(error.code(), error.details() or error.code().name, trailers) from None
+        except Overloaded:
+            return False
         finally:
-            self._streams -= streaming
+            self._streams -= 1
+        return True
+
+    async def _look(self, watched: _Watched, tenant: str, job_id: str) -> None:
+        """Show the job as it is."""
+        assert self._stub is not None, "the watch is not open"
+        with _core_errors():
+            request = dataset_pb2.GetJobRequest(tenant=tenant, job_id=job_id)
+            job = await self._stub.GetJob(request, timeout=_RPC_SECONDS)
+        await watched.show(views.job(job))
+
+
+@contextmanager
+def _core_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        trailers = tuple((key, value) for key, value in error.trailing_metadata() or ())
+        raise errors.from_status(error.code(), error.details() or error.code().name, trailers) from None

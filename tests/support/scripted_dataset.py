@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from services.core.errors import NotFound, Unavailable
+from services.core.errors import NotFound, Overloaded, Unavailable
 from services.kit.rpc.server import RpcServer
 from services.kit.settings import KitSettings
 from tercet.v1 import concepts_pb2, dataset_pb2, dataset_pb2_grpc, records_pb2
@@ -48,6 +48,7 @@ class ScriptedDataset(dataset_pb2_grpc.DatasetServiceServicer):
         self.closing = False
         self.watches = 0
         self.most_watches = 0
+        self.most_allowed = 100
 
     def show(self, job: dataset_pb2.Job) -> None:
         with self.changed:
@@ -72,6 +73,8 @@ class ScriptedDataset(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[dataset_pb2.Job]:
         with self.changed:
+            if self.watches >= self.most_allowed:
+                raise Overloaded("as many jobs as may be are watched")
             self.watches += 1
             self.most_watches = max(self.most_watches, self.watches)
         try:

@@ -108,6 +108,24 @@ def test_jobs_beyond_the_streams_are_looked_at(dataset: tuple[ScriptedDataset, s
     run(scenario)
 
 
+def test_a_service_that_watches_enough_already_is_looked_at(dataset: tuple[ScriptedDataset, str]) -> None:
+    service, address = dataset
+    service.most_allowed = 0
+    service.show(a_job(done=1))
+
+    async def scenario() -> None:
+        async with watching(address) as watch:
+            updates = watch.updates("default", "job_a", threading.Event())
+            first = await anext(updates)
+            service.show(a_job(done=10))
+            last = await anext(updates)
+            assert first is not None
+            assert last is not None
+            assert (first.status, last.status) == ("running", "complete")
+
+    run(scenario)
+
+
 def test_signs_of_life(dataset: tuple[ScriptedDataset, str]) -> None:
     service, address = dataset
     service.show(a_job())
