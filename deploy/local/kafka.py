@@ -121,8 +121,6 @@ def properties(spec: StackSpec, node: int) -> str:
         "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
         # A group of one process need not wait for others to come before its first assignment.
         "group.initial.rebalance.delay.ms": 0,
-        "log.retention.hours": 168,
-        "log.retention.bytes": 4 * 1024**3,
         "log.segment.bytes": 128 * 1024**2,
         "num.network.threads": 2,
         "num.io.threads": 4,

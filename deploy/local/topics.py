@@ -9,7 +9,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from deploy.local.spec import StackSpec
-from services.kit.bus.topics import ALL_TOPICS, DEFAULT_PARTITIONS, MAX_MESSAGE_BYTES
+from services.kit.bus.topics import ALL_TOPICS, DEFAULT_PARTITIONS, configuration
 
 _POLL_SECONDS = 0.1
 
@@ -29,7 +29,7 @@ def create_topics(spec: StackSpec, deadline: float) -> list[str]:
                 name,
                 num_partitions=DEFAULT_PARTITIONS,
                 replication_factor=spec.kafka_nodes,
-                topic_configs={"max.message.bytes": str(MAX_MESSAGE_BYTES)},
+                topic_configs=configuration(name),
             )
             try:
                 admin.create_topics([topic])

@@ -55,12 +55,15 @@ ALL_TOPICS: tuple[str, ...] = (*TOPICS, *map(dead_letter, TOPICS), DLQ_REPLAYS)
 
 
 def configuration(topic: str) -> dict[str, str]:
-    """What a broker is told about the topic when it is made."""
-    sizes = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    """What a broker is told about the topic when it is made.
+
+    The log is the record, and every view is rebuilt from it: nothing expires by age or size. Who bounds a
+    topic bounds how far back the views can be rebuilt.
+    """
+    kept = {"max.message.bytes": str(MAX_MESSAGE_BYTES), "retention.ms": "-1", "retention.bytes": "-1"}
     if topic == DLQ_REPLAYS:
-        # A marker must outlive its dead letter, or the letter would be open again.
-        return {**sizes, "cleanup.policy": "compact", "retention.ms": "-1"}
-    return sizes
+        return {**kept, "cleanup.policy": "compact"}
+    return kept
 
 
 def encode(
