@@ -112,6 +112,8 @@ def properties(spec: StackSpec, node: int) -> str:
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 8,
+        # A stack that was down for a week must not begin again at the oldest record: ten years.
+        "offsets.retention.minutes": 10 * 365 * 24 * 60,
         "transaction.state.log.replication.factor": copies,
         "transaction.state.log.min.isr": in_sync,
         "transaction.state.log.num.partitions": 8,
