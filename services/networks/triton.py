@@ -8,6 +8,7 @@ there.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,6 +67,8 @@ class TritonModel:
         known = {key: value for key, value in given.items() if key in NetworkSettings.model_fields and value}
         if args["model_instance_kind"] == "GPU":
             known.setdefault("device", f"cuda:{args['model_instance_device_id']}")
+        # The models share the machine: each takes half of its cores, or one of two.
+        known.setdefault("threads", str(max(1, len(os.sched_getaffinity(0)) // 2)))
         if weights:
             known[f"{self.network}_weights"] = str(version / weights)
         return NetworkSettings.model_validate({**NetworkSettings().model_dump(exclude_unset=True), **known})

@@ -29,6 +29,7 @@ from services.networks.tensors import Request, Tensors, bytes_tensor, read_count
 MOST_PHRASES = 20
 MOST_NEGATIVES = 10
 LIMIT = 100
+MOST_WORDS_WRITTEN = 96
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ class ServedProposer(BatchedModel[Look]):
                 )
                 return [fault] * len(batch)
             written = decode(
-                self._network, images, self._marks, phrases, negatives, 4 * (phrases + negatives) + 2
+                self._network,
+                images,
+                self._marks,
+                phrases,
+                negatives,
+                min(4 * (phrases + negatives) + 2, MOST_WORDS_WRITTEN),
             )
         return [self._answer(look, state) for look, state in zip(batch, written, strict=True)]
 
