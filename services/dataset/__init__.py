@@ -1,0 +1,1 @@
+"""The dataset: job state, annotations of record, exports, reports."""
