@@ -100,7 +100,7 @@ def of_accepted(accepted: records_pb2.AnnotationsAccepted, offset: int, timestam
         "opened": str(accepted.tasks_opened),
         "pairs": "".join(f"{_plain(pair_key(accepted, p))}\t{_code(p)}\n" for p in accepted.pairs),
     }
-    if not accepted.task_id:
+    if not accepted.task_id and accepted.run.spec.stage == concepts_pb2.STAGE_AUTOMATIC:
         fields["done"] = _second(timestamp_ms)
     return Learnt(image.tenant, accepted.run.job_id, image.id, fields)
 

@@ -79,7 +79,8 @@ def rebuild(bus: Bus, state: redis.Redis, recording: Recording) -> None:
 def apply(recording: Recording, record: Record, *, again: bool = False) -> tuple[str, str] | None:
     """One record into the view and the object store: the tenant and job whose work it may have ended.
 
-    Idempotent, in any order over topics. `again`: the object store most probably has it already. Raises `InvalidInput` for a record that cannot be read.
+    Idempotent, in any order over topics. `again`: the object store most probably has it already. Raises
+    `InvalidInput` for a record that cannot be read.
     """
     match record.topic:
         case topic if topic.endswith(".dlq"):
