@@ -51,7 +51,11 @@ def run(
 
 
 def mask(
-    x: int = 1, y: int = 1, side: int = 4, *, choice: concepts_pb2.MaskChoice.ValueType = 1
+    x: int = 1,
+    y: int = 1,
+    side: int = 4,
+    *,
+    choice: concepts_pb2.MaskChoice.ValueType = concepts_pb2.MASK_CHOICE_ACCEPT,
 ) -> concepts_pb2.Mask:
     """A square mask made and judged by models."""
     pixels = np.zeros((HEIGHT, WIDTH), dtype=np.bool_)

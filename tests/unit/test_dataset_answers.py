@@ -110,7 +110,9 @@ def test_an_export_needs_a_format(service: Service) -> None:
 
 
 def test_images_of_a_job_by_state_and_page(service: Service) -> None:
-    def page(token: str, size: int, state: dataset_pb2.ImageState.ValueType = 0) -> tuple[list[str], str]:
+    def page(
+        token: str, size: int, state: dataset_pb2.ImageState.ValueType = dataset_pb2.IMAGE_STATE_UNSPECIFIED
+    ) -> tuple[list[str], str]:
         answer = service.answering.list_images(
             dataset_pb2.ListJobImagesRequest(
                 tenant="acme", job_id="job-1", page_size=size, page_token=token, state=state

@@ -42,6 +42,7 @@ from tests.support.views import dump
 
 START_MS = runs.SUBMITTED_AT * 1000
 STAGE_2 = concepts_pb2.STAGE_SEMI_AUTOMATIC
+STAGE_3 = concepts_pb2.STAGE_AUTOMATIC
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Log:
 
 
 def created(
-    names: list[str], *, job_id: str = "job-1", stage: concepts_pb2.Stage.ValueType = 3
+    names: list[str], *, job_id: str = "job-1", stage: concepts_pb2.Stage.ValueType = STAGE_3
 ) -> records_pb2.JobEvent:
     return records_pb2.JobEvent(
         job_id=job_id,
@@ -108,7 +109,7 @@ class Scene:
 
     names = ("accepted.png", "reviewed.png", "failed.png", "open.png")
 
-    def __init__(self, *, stage: concepts_pb2.Stage.ValueType = 3, open_task: bool = True) -> None:
+    def __init__(self, *, stage: concepts_pb2.Stage.ValueType = STAGE_3, open_task: bool = True) -> None:
         self.log = Log()
         self.run = runs.run(stage=stage)
         names = list(self.names if open_task else self.names[:3])
@@ -125,7 +126,11 @@ class Scene:
             self.step(
                 IMAGES_SEGMENTED, records_pb2.ImageSegmented(image=runs.image(name), run=self.run), name
             )
-            pairs = [runs.pair("dog", score=0.95), runs.negative("wolf"), runs.pair("cat", 2, score=0.8)]
+            pairs = [
+                runs.pair("dog", score=0.95),
+                runs.negative("wolf"),
+                runs.pair("cat", concepts_pb2.VERDICT_REVIEW, score=0.8),
+            ]
             self.step(IMAGES_VERIFIED, runs.verified(pairs, of=self.run, name=name), name)
             asked = 0 if name == "accepted.png" else 1
             if stage == concepts_pb2.STAGE_AUTOMATIC:
@@ -157,7 +162,7 @@ class Scene:
             type=records_pb2.TASK_TYPE_REVIEW,
             image=runs.image(name),
             run=self.run,
-            pair=runs.pair("cat", 2),
+            pair=runs.pair("cat", concepts_pb2.VERDICT_REVIEW),
         )
 
     def request(self, name: str) -> None:
@@ -168,7 +173,7 @@ class Scene:
     ) -> None:
         task = self.task(name)
         self.step(REVIEW_COMPLETED, runs.completed(task, runs.decision(task, kind)), name)
-        self.step(REVIEW_COMPLETED, runs.completed(task, runs.decision(task, 1, id="late")), name)
+        self.step(REVIEW_COMPLETED, runs.completed(task, runs.decision(task, id="late")), name)
         self.accept(name, pairs, task=task.id)
 
 
@@ -235,7 +240,7 @@ def test_states_follow_the_records() -> None:
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(seed=st.integers(0, 2**32), stage=st.sampled_from([2, 3]), stop=st.booleans())
+@given(seed=st.integers(0, 2**32), stage=st.sampled_from([STAGE_2, STAGE_3]), stop=st.booleans())
 def test_any_order_and_any_repetition_gives_the_same_view(
     seed: int, stage: concepts_pb2.Stage.ValueType, stop: bool
 ) -> None:
@@ -363,10 +368,10 @@ def test_stage_2_waits_for_every_pair_and_an_image_without_pairs_is_complete() -
     assert [event.finished.status for event in told] == ["waiting_for_people"]
     assert service.job().open_tasks == 2
     for task_id, opened in (("t", 1), ("u", 0), ("v", 0)):
-        record = records_pb2.AnnotationsAccepted(
+        accepted = records_pb2.AnnotationsAccepted(
             image=runs.image("b"), run=run, task_id=task_id, tasks_opened=opened
         )
-        told = service.take(log.write(ANNOTATIONS_ACCEPTED, record, key=task.image.id))
+        told = service.take(log.write(ANNOTATIONS_ACCEPTED, accepted, key=task.image.id))
     assert [event.finished.status for event in told] == ["complete"]
     assert service.job().status == dataset_pb2.JOB_STATUS_COMPLETE
 

@@ -66,8 +66,10 @@ def test_rare_phrases_push() -> None:
 def test_a_sibling_that_scores_close_pushes_and_is_named() -> None:
     dog = runs.pair("dog", presence=0.9)
     close, far = runs.negative("wolf", presence=0.85), runs.negative("fox", presence=0.1)
-    assert confusion(dog, [dog, far, close]) == (pytest.approx(0.855), "wolf")
-    assert confusion(close, [dog, close]) == (pytest.approx(0.855), "dog")
+    for pair, others, sibling in ((dog, [dog, far, close], "wolf"), (close, [dog, close], "dog")):
+        closeness, found = confusion(pair, others)
+        assert closeness == pytest.approx(0.855)
+        assert found == sibling
     assert confusion(dog, [dog, runs.pair("car")]) == (0.0, "")
     assert "easily confused: with wolf" in priority(dog, close).reasons
 
