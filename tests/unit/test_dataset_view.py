@@ -180,8 +180,8 @@ class Scene:
 class Service:
     """The dataset service over embedded adapters, fed by hand."""
 
-    def __init__(self, name: str = "view") -> None:
-        self.state: redis.Redis = embedded()
+    def __init__(self, name: str = "view", *, state: redis.Redis | None = None) -> None:
+        self.state = state if state is not None else embedded()
         self.blobs = connect(f"memory://{name}")
         self.view = JobView(self.state)
         self.recording = Recording(self.view, self.blobs, CancelledJobs(self.state))

@@ -1,0 +1,320 @@
+"""Mining and dataset together, two replicas of each, by their doors: embedded, and on Kafka and Redis."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import redis
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.core.errors import LeaseLost, NotFound
+from services.dataset.bootstrap import build as build_dataset
+from services.dataset.settings import DatasetSettings
+from services.dataset.view import PREFIX as DATASET_PREFIX
+from services.kit.blobs.store import connect as connect_blobs
+from services.kit.bus.embedded import EmbeddedBus
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.kafka_settings import KafkaSettings
+from services.kit.bus.ports import Bus, Message
+from services.kit.bus.topics import (
+    ANNOTATIONS_ACCEPTED,
+    IMAGES_PROPOSED,
+    IMAGES_SEGMENTED,
+    IMAGES_SUBMITTED,
+    IMAGES_VERIFIED,
+    JOBS_EVENTS,
+    encode,
+)
+from services.kit.clock import SystemClock
+from services.kit.inference.embedded import EmbeddedInference
+from services.kit.rpc.client import connect
+from services.kit.running import RunningService, start, stop_all
+from services.kit.service import Adapters
+from services.kit.settings import KitSettings
+from services.kit.state.embedded import embedded
+from services.kit.state.redis import connect as connect_redis
+from services.mining.bootstrap import build as build_mining
+from services.mining.settings import MiningSettings
+from services.mining.view import PREFIX as MINING_PREFIX
+from tercet.v1 import (
+    concepts_pb2,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    mining_pb2,
+    mining_pb2_grpc,
+    records_pb2,
+)
+from tests.support import runs
+from tests.support.polling import eventually
+from tests.support.views import dump
+from tests.unit.test_dataset_view import Scene, Service
+
+REVIEW = concepts_pb2.VERDICT_REVIEW
+ACCEPT, EDIT = records_pb2.DECISION_KIND_ACCEPT, records_pb2.DECISION_KIND_EDIT
+REPLICAS = 2
+
+
+@dataclass
+class Parts:
+    """Both services, running, and how to reach them."""
+
+    adapters: Adapters
+    settings: KitSettings
+    mining: mining_pb2_grpc.MiningServiceStub
+    dataset: dataset_pb2_grpc.DatasetServiceStub
+    running: list[RunningService]
+    tenant: str
+
+    def submit(
+        self, job_id: str, run: records_pb2.Run, images: dict[str, Sequence[concepts_pb2.Pair]]
+    ) -> None:
+        """A job whose images the stages have worked already."""
+        event = records_pb2.JobEvent(
+            job_id=job_id,
+            tenant=self.tenant,
+            at=Timestamp(seconds=runs.SUBMITTED_AT),
+            created=records_pb2.JobCreated(
+                spec=run.spec,
+                images=[records_pb2.JobImage(image_id=runs.image_id(name), name=name) for name in images],
+            ),
+        )
+        messages = [encode(JOBS_EVENTS, event, key=job_id, tenant=self.tenant, job_id=job_id)]
+        for name, pairs in images.items():
+            image = runs.image(name, tenant=self.tenant)
+            for topic, record in (
+                (IMAGES_SUBMITTED, records_pb2.ImageSubmitted(image=image, run=run)),
+                (IMAGES_PROPOSED, records_pb2.ImageProposed(image=image, run=run)),
+                (IMAGES_SEGMENTED, records_pb2.ImageSegmented(image=image, run=run, pairs=pairs)),
+                (IMAGES_VERIFIED, runs.verified(pairs, of=run, name=name, tenant=self.tenant)),
+            ):
+                messages.append(encode(topic, record, key=image.id, tenant=self.tenant, job_id=job_id))
+        self.adapters.bus.publish(messages)
+
+    def job(self, job_id: str) -> dataset_pb2.Job | None:
+        try:
+            return self.dataset.GetJob(dataset_pb2.GetJobRequest(tenant=self.tenant, job_id=job_id))
+        except NotFound:
+            return None
+
+    def reaches(self, job_id: str, status: dataset_pb2.JobStatus.ValueType) -> dataset_pb2.Job:
+        def there() -> dataset_pb2.Job | None:
+            job = self.job(job_id)
+            return job if job is not None and job.status == status else None
+
+        return eventually(there, timeout=90)
+
+    def lease(self, annotator: str, job_id: str, most: int = 5) -> list[mining_pb2.LeasedTask]:
+        request = mining_pb2.LeaseTaskRequest(
+            tenant=self.tenant, annotator=annotator, job_id=job_id, max_tasks=most
+        )
+        return list(self.mining.LeaseTask(request).tasks)
+
+    def decide(self, leased: mining_pb2.LeasedTask, annotator: str) -> None:
+        annotate = leased.task.type == records_pb2.TASK_TYPE_ANNOTATE
+        decision = runs.decision(
+            leased.task,
+            EDIT if annotate else ACCEPT,
+            id=uuid.uuid4().hex,
+            annotator=annotator,
+            pairs=[runs.pair("dog")] if annotate else (),
+        )
+        self.mining.SubmitReview(
+            mining_pb2.SubmitReviewRequest(tenant=self.tenant, lease_id=leased.lease_id, decision=decision)
+        )
+
+    def accepted(self, job_id: str) -> list[records_pb2.AnnotationsAccepted]:
+        found = (
+            records_pb2.AnnotationsAccepted.FromString(record.value)
+            for record in self.adapters.bus.read([ANNOTATIONS_ACCEPTED])
+        )
+        return [one for one in found if one.run.job_id == job_id]
+
+    def told(self, job_id: str) -> Counter[str]:
+        """How often each end of the job is in the log."""
+        events = (
+            records_pb2.JobEvent.FromString(record.value) for record in self.adapters.bus.read([JOBS_EVENTS])
+        )
+        return Counter(e.finished.status for e in events if e.job_id == job_id and e.HasField("finished"))
+
+
+@pytest.fixture(params=["embedded", "stack"])
+def parts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parts]:
+    settings = KitSettings()
+    with ExitStack() as stack:
+        buses: list[Bus]
+        state: redis.Redis
+        if request.param == "embedded":
+            buses, state = [EmbeddedBus()] * REPLICAS, embedded()
+        else:
+            bootstrap = request.getfixturevalue("kafka_bootstrap")
+            state = connect_redis(request.getfixturevalue("redis_url"))
+            buses = [
+                KafkaBus(bootstrap, settings=KafkaSettings(instance=f"test-{n}"), clock=SystemClock())
+                for n in range(REPLICAS)
+            ]
+        for bus in {id(bus): bus for bus in buses}.values():
+            stack.callback(bus.close)
+        stack.callback(state.close)
+        common = Adapters(
+            bus=buses[0],
+            redis=state,
+            blobs=connect_blobs(f"file://{tmp_path}/blobs"),
+            inference=EmbeddedInference({}, settings=settings),
+            clock=SystemClock(),
+        )
+        running: list[RunningService] = []
+        stack.callback(lambda: stop_all(running, 20.0))
+        addresses: dict[str, str] = {}
+        for number, bus in enumerate(buses):
+            adapters = replace(common, bus=bus)
+            for service in (
+                build_mining(adapters, MiningSettings()),
+                build_dataset(adapters, DatasetSettings()),
+            ):
+                addresses[service.name] = f"unix:{tmp_path}/{service.name}-{number}"
+                running.append(start(service, adapters, addresses[service.name], settings=settings))
+        mining = stack.enter_context(connect(addresses["mining"], settings=settings))
+        dataset = stack.enter_context(connect(addresses["dataset"], settings=settings))
+        yield Parts(
+            adapters=common,
+            settings=settings,
+            mining=mining_pb2_grpc.MiningServiceStub(mining),
+            dataset=dataset_pb2_grpc.DatasetServiceStub(dataset),
+            running=running,
+            tenant=f"tenant-{uuid.uuid4().hex[:8]}",
+        )
+
+
+def work_off(parts: Parts, job_id: str, people: Sequence[str] = ("ann", "bob", "eve")) -> int:
+    """People decide whatever they are given until the job is complete; how many decisions it took."""
+    decisions = 0
+
+    def complete() -> bool:
+        nonlocal decisions
+        for person in people:
+            for leased in parts.lease(person, job_id):
+                parts.decide(leased, person)
+                decisions += 1
+        job = parts.job(job_id)
+        return job is not None and job.status == dataset_pb2.JOB_STATUS_COMPLETE
+
+    eventually(complete, timeout=90)
+    return decisions
+
+
+def test_stage_3_from_verified_images_to_an_export_and_a_view_that_can_be_made_again(parts: Parts) -> None:
+    job_id = f"job-{uuid.uuid4().hex[:8]}"
+    run = runs.run(job_id, audit_rate=0.5, exhaustivity_rate=0.5)
+    pairs = [runs.pair("dog"), runs.pair("cat", REVIEW, score=0.8), runs.negative("wolf")]
+    images = {f"{n}.png": pairs if n % 2 else pairs[:1] for n in range(20)}
+    parts.submit(job_id, run, images)
+    watched = list(
+        parts.dataset.WatchJob(dataset_pb2.WatchJobRequest(tenant=parts.tenant, job_id=job_id))
+        if eventually(lambda: parts.job(job_id), timeout=90)
+        else ()
+    )
+    assert watched[-1].status == dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE
+    assert sum(watched[-1].counts.values()) == 20
+    results = Counter(one.image.id for one in parts.accepted(job_id) if not one.task_id)
+    assert results == {runs.image_id(name): 1 for name in images}
+    open_tasks = watched[-1].open_tasks
+    assert open_tasks >= 10
+
+    decisions = work_off(parts, job_id)
+    job = parts.reaches(job_id, dataset_pb2.JOB_STATUS_COMPLETE)
+    assert decisions >= open_tasks
+    assert dict(job.counts) == {"complete": 20}
+    assert (job.open_tasks, job.accepted_positives, job.accepted_negatives) == (0, 30, 10)
+    by_task = Counter(one.task_id for one in parts.accepted(job_id) if one.task_id)
+    assert (len(by_task), set(by_task.values())) == (decisions, {1})
+    eventually(lambda: len(parts.told(job_id)) == 2)
+    assert parts.told(job_id) == {"waiting_for_people": 1, "complete": 1}
+
+    request = dataset_pb2.CreateExportRequest(
+        tenant=parts.tenant, job_ids=[job_id], format=dataset_pb2.EXPORT_FORMAT_SACO
+    )
+    export = parts.dataset.CreateExport(request)
+    assert (export.images, export.pairs, export.masks) == (20, 40, 30)
+
+    eventually(lambda: all(lag.records == 0 for lag in parts.adapters.bus.lag()), timeout=60)
+    before = views(parts)
+    stop_all(parts.running, 20.0)
+    parts.running.clear()
+    for prefix in (MINING_PREFIX, DATASET_PREFIX):
+        for key in parts.adapters.redis.scan_iter(match=f"{prefix}*"):
+            parts.adapters.redis.delete(key)
+    for service in (
+        build_mining(parts.adapters, MiningSettings()),
+        build_dataset(parts.adapters, DatasetSettings()),
+    ):
+        assert service.rebuild is not None
+        service.rebuild()
+    assert views(parts) == before
+
+
+def views(parts: Parts) -> dict[str, object]:
+    """Both views, without the change counters and who has only seen others' work (leases may be lost)."""
+    both = {
+        **dump(parts.adapters.redis, f"{MINING_PREFIX}{{{parts.tenant}}}:"),
+        **dump(parts.adapters.redis, f"{DATASET_PREFIX}{{{parts.tenant}}}:"),
+    }
+    return {key: value for key, value in both.items() if ":changes:" not in key}
+
+
+def test_gold_annotation_by_three_and_second_persons(parts: Parts) -> None:
+    job_id = f"job-{uuid.uuid4().hex[:8]}"
+    run = runs.run(job_id, stage=concepts_pb2.STAGE_ASSISTED_MANUAL, tier=concepts_pb2.TIER_GOLD)
+    parts.submit(job_id, run, {"one.png": []})
+    parts.reaches(job_id, dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE)
+    assert work_off(parts, job_id) == 6
+    answer = parts.dataset.GetAnnotations(
+        dataset_pb2.GetAnnotationsRequest(
+            tenant=parts.tenant, image_id=runs.image_id("one.png"), job_id=job_id
+        )
+    )
+    assert [(p.phrase, p.provenance.annotator, p.exhaustive) for p in answer.pairs] == [
+        ("dog", person, True) for person in ("ann", "bob", "eve")
+    ]
+
+
+def test_a_cancelled_job_ends_and_its_tasks_are_gone(parts: Parts) -> None:
+    job_id = f"job-{uuid.uuid4().hex[:8]}"
+    run = runs.run(job_id, stage=concepts_pb2.STAGE_SEMI_AUTOMATIC)
+    parts.submit(job_id, run, {f"{n}.png": [runs.pair("dog")] for n in range(6)})
+    parts.reaches(job_id, dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE)
+    (leased,) = eventually(lambda: parts.lease("ann", job_id, most=1))
+    event = records_pb2.JobEvent(
+        job_id=job_id,
+        tenant=parts.tenant,
+        at=Timestamp(seconds=runs.SUBMITTED_AT + 9),
+        cancelled=records_pb2.JobCancelled(cancelled_by="key-1"),
+    )
+    message: Message = encode(JOBS_EVENTS, event, key=job_id, tenant=parts.tenant, job_id=job_id)
+    parts.adapters.bus.publish([message])
+    job = parts.reaches(job_id, dataset_pb2.JOB_STATUS_CANCELLED)
+    eventually(lambda: (parts.job(job_id) or job).counts == {"cancelled": 6})
+    eventually(lambda: not parts.lease("bob", job_id))
+    parts.mining.ReleaseTask(
+        mining_pb2.ReleaseTaskRequest(tenant=parts.tenant, task_id=leased.task.id, lease_id=leased.lease_id)
+    )
+    with pytest.raises(LeaseLost, match="cancelled"):
+        parts.decide(leased, "ann")
+    assert parts.told(job_id)["complete"] == 0
+
+
+def test_the_scripts_do_on_redis_what_they_do_on_fakeredis(redis_url: str) -> None:
+    scene = Scene()
+    fake, real = Service("fake"), Service("real", state=connect_redis(redis_url))
+    for record in scene.log.records:
+        assert real.take(record) == fake.take(record)
+    ours = f"{DATASET_PREFIX}{{acme}}:"
+    assert {k: v for k, v in real.dump().items() if k.startswith(ours)} == {
+        k: v for k, v in fake.dump().items() if k.startswith(ours)
+    }
+    real.state.close()
