@@ -83,7 +83,12 @@ class LocalStack:
         with self._locked():
             if self._supervisor.running():
                 self._say("stopping")
+                infrastructure = {p.name for p in processes(self.spec) if p.part in INFRASTRUCTURE}
                 with suppress(OSError):
+                    # Services all at once, while what they drain into still runs; shutdown() goes one by one.
+                    for name in self._supervisor.states():
+                        if name not in infrastructure:
+                            self._supervisor.stop_soon(name)
                     self._supervisor.shutdown()
             self._wait_for_the_end(time.monotonic() + deadline_seconds)
             triton.remove_shared_memory(self.spec)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from deploy.local.spec import STACK_MARK, StackSpec
+from deploy.local.spec import PARTS, STACK_MARK, StackSpec
 from deploy.local.stack import Process
 
 
@@ -50,12 +50,13 @@ def configuration(spec: StackSpec, described: Iterable[Process]) -> str:
         # Running as the superuser is supervisord's warning to give only when nobody chose it.
         **({"user": "root"} if os.getuid() == 0 else {}),
     }
-    for priority, process in enumerate(described):
+    for process in described:
         config[f"program:{process.name}"] = {
             "command": _escaped(shlex.join(process.command)),
             "directory": _escaped(str(process.directory)),
             "environment": _environment({**process.environment, STACK_MARK: spec.identity}),
-            "priority": str(priority),
+            # The same for all replicas: a further one must not change what supervisord knows of the others.
+            "priority": str(PARTS.index(process.part)),
             "autostart": "false",
             "autorestart": "true",
             "startsecs": "2",
@@ -120,6 +121,10 @@ class Supervisor:
     def stop(self, name: str) -> None:
         """Stop and wait until it has ended; nothing when it does not run."""
         self._call("stopProcess", name, True, tolerated=Faults.NOT_RUNNING)
+
+    def stop_soon(self, name: str) -> None:
+        """Ask for a stop and return at once; nothing when it does not run."""
+        self._call("stopProcess", name, False, tolerated=Faults.NOT_RUNNING)
 
     def reload(self) -> tuple[list[str], list[str], list[str]]:
         """Read the configuration again; the processes it adds, changes and removes. Starts none."""

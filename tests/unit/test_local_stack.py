@@ -36,6 +36,12 @@ def _read_by_supervisord(spec: StackSpec, described: list[Process]) -> ServerOpt
     return options
 
 
+def _sections(configuration_text: str) -> dict[str, str]:
+    """The text of each section by its heading."""
+    headed = (section.split("]", 1) for section in configuration_text.split("\n["))
+    return {heading.lstrip("["): text.strip() for heading, text in headed}
+
+
 def test_default_ports_are_the_documented_ones() -> None:
     ports = Ports()
     assert [ports.service_grpc(service) for service in SERVICES] == [50051, 50052, 50053, 50054, 50055]
@@ -106,6 +112,8 @@ def test_scaling_changes_the_description_of_no_other_process(tmp_path: Path) -> 
     after = {process.name: process for process in described_processes(three)}
     assert set(after) - set(before) == {"verifier-1", "verifier-2"}
     assert all(after[name] == process for name, process in before.items())
+    sections = [_sections(configuration(spec, described_processes(spec))) for spec in (one, three)]
+    assert all(sections[1][name] == text for name, text in sections[0].items())
     assert after["verifier-2"].environment["TERCET_GRPC_PORT"] == "50253"
     assert after["verifier-2"].environment["TERCET_METRICS_PORT"] == "9603"
 
