@@ -28,7 +28,7 @@ _DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """An image and its pairs that stand."""
+    """An image that has a result, and its pairs that stand: possibly none."""
 
     image: records_pb2.Image
     annotations: Sequence[Annotation]
@@ -53,7 +53,7 @@ def export(images: Iterable[AnnotatedImage], kind: dataset_pb2.ExportFormat.Valu
     return Exported(
         id=hashlib.sha256(content).hexdigest()[:32],
         content=content,
-        images=len(ordered),
+        images=len({entry["file_name"] for entry in document["images"]}),
         pairs=sum(len(one.annotations) for one in ordered),
         masks=sum(len(_masks(a.pair)) for one in ordered for a in one.annotations),
     )
@@ -118,6 +118,7 @@ def saco(images: Sequence[AnnotatedImage]) -> dict[str, Any]:
 def coco(images: Sequence[AnnotatedImage]) -> dict[str, Any]:
     """COCO instances with RLE; a category for each phrase, in order; negatives as LVIS has them.
 
+    Every image with a result has an entry, also one of which nothing was accepted.
     `neg_category_ids` are verified to be absent, `not_exhaustive_category_ids` may have unmarked instances.
     """
     phrases = sorted({a.pair.phrase for one in images for a in one.annotations})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -185,13 +186,17 @@ class Answering:
         )
 
     def _annotations(self, tenant: str, job_id: str, image_id: str) -> list[domain.Annotation]:
-        names = self._view.records(tenant, job_id, image_id)
-        return domain.merged(
+        """What stands of a run."""
+        return domain.merged(self._records(tenant, job_id, image_id))
+
+    def _records(self, tenant: str, job_id: str, image_id: str) -> list[records_pb2.AnnotationsAccepted]:
+        """A run's annotations of record, in the log's order."""
+        return [
             records_pb2.AnnotationsAccepted.FromString(
                 self._blobs.get(annotation_key(tenant, job_id, image_id, name))
             )
-            for name in names
-        )
+            for name in self._view.records(tenant, job_id, image_id)
+        ]
 
     # -- exports
 
@@ -245,16 +250,21 @@ class Answering:
         return dataset_pb2.Export.FromString(self._blobs.get(key))
 
     def _annotated(self, tenant: str, job_ids: Sequence[str]) -> Iterator[exports.AnnotatedImage]:
-        """The annotated images of the jobs, oldest job first; an image of several jobs comes once."""
+        """The images with a result in the jobs, oldest job first; an image of several jobs comes once."""
         held: dict[str, list[str]] = {}
         for job_id in job_ids:
             for image_id in self._view.all_image_ids(tenant, job_id):
                 held.setdefault(image_id, []).append(job_id)
-        for image_id in sorted(held):
-            runs = [self._annotations(tenant, job_id, image_id) for job_id in held[image_id]]
-            standing = domain.best_of_runs(runs)
-            if standing:
-                yield exports.AnnotatedImage(self.image(tenant, image_id).image, standing)
+
+        def annotated(image_id: str) -> exports.AnnotatedImage | None:
+            runs = [self._records(tenant, job_id, image_id) for job_id in held[image_id]]
+            if not any(runs):
+                return None  # no result yet
+            standing = domain.best_of_runs([domain.merged(run) for run in runs])
+            return exports.AnnotatedImage(self.image(tenant, image_id).image, standing)
+
+        with ThreadPoolExecutor(self._settings.dataset_export_threads, "export") as pool:
+            yield from filter(None, pool.map(annotated, sorted(held)))
 
     # -- reports
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ class Parts:
     tenant: str
 
     def submit(
-        self, job_id: str, run: records_pb2.Run, images: dict[str, Sequence[concepts_pb2.Pair]]
+        self, job_id: str, run: records_pb2.Run, images: Mapping[str, Sequence[concepts_pb2.Pair]]
     ) -> None:
         """A job whose images the stages have worked already."""
         event = records_pb2.JobEvent(
@@ -107,7 +107,9 @@ class Parts:
             job = self.job(job_id)
             return job if job is not None and job.status == status else None
 
-        return eventually(there, timeout=90)
+        job = eventually(there, timeout=90)
+        assert job is not None
+        return job
 
     def lease(self, annotator: str, job_id: str, most: int = 5) -> list[mining_pb2.LeasedTask]:
         request = mining_pb2.LeaseTaskRequest(

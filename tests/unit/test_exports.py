@@ -107,6 +107,13 @@ def test_coco_loads_in_pycocotools_with_categories_in_order(tmp_path: Any) -> No
     assert dataset.loadAnns(dataset.getAnnIds())[0]["bbox"] == [1, 1, 4, 4]
 
 
+def test_an_image_of_which_nothing_was_accepted_is_listed_by_coco_alone() -> None:
+    images = [AnnotatedImage(runs.image("empty.png"), [])]
+    coco, saco = export(images, COCO), export(images, SACO)
+    assert (coco.images, len(json.loads(coco.content)["images"])) == (1, 1)
+    assert (saco.images, json.loads(saco.content)["images"]) == (0, [])
+
+
 def test_a_persons_decision_replaces_the_models_pair() -> None:
     edited = runs.pair("dog", masks=[runs.mask(10, 2, 5)])
     standing = domain.merged([record(runs.pair("dog")), record(edited, task_id="t", tier=SILVER)])
