@@ -14,8 +14,8 @@ help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: demo
-demo: $(if $(STACK),up,environment) ## See it work: one process, no servers. STACK=1: on the real stack
-	@$(if $(STACK),eval "$$($(LOCAL) env)";) $(PY) -m deploy.demo $(if $(STACK),--stack) $(ARGS)
+demo: $(if $(STACK),setup,environment) ## See it work: one process, no servers. STACK=1: on the real stack
+	@$(if $(STACK),$(LOCAL) up && eval "$$($(LOCAL) env)" &&) $(PY) -m deploy.demo $(if $(STACK),--stack) $(ARGS)
 
 .PHONY: run
 run: environment ## The gateway with everything embedded, for your own images
