@@ -15,6 +15,7 @@ from services.dataset.settings import DatasetSettings
 from services.dataset.view import JobView
 from services.kit.blobs.images import ImageStore
 from services.kit.blobs.ports import Blobs
+from services.kit.bus.topics import MAX_RECORD_BYTES
 from services.kit.clock import Clock
 from services.kit.provenance import timestamp
 from services.kit.state.cancelled import CancelledJobs
@@ -110,10 +111,18 @@ class Answering:
     def list_jobs(self, request: dataset_pb2.ListJobsRequest) -> dataset_pb2.ListJobsResponse:
         """The tenant's jobs, newest first."""
         size = _page(request.page_size, 50)
-        ids = self._view.job_ids(request.tenant, after=request.page_token, size=size)
-        jobs = [job for job_id in ids if (job := self._view.job(request.tenant, job_id)) is not None]
-        more = bool(ids) and bool(self._view.job_ids(request.tenant, after=ids[-1], size=1))
-        return dataset_pb2.ListJobsResponse(jobs=jobs, next_page_token=ids[-1] if more else "")
+        ids = self._view.job_ids(request.tenant, after=request.page_token, size=size + 1)
+        response = dataset_pb2.ListJobsResponse()
+        room = MAX_RECORD_BYTES
+        for number, job_id in enumerate(ids):
+            job = self._view.job(request.tenant, job_id)
+            room -= 0 if job is None else job.ByteSize()
+            if number == size or (room < 0 and response.jobs):  # a page has an end in bytes, too
+                response.next_page_token = ids[number - 1]
+                break
+            if job is not None:
+                response.jobs.append(job)
+        return response
 
     def job(self, tenant: str, job_id: str) -> dataset_pb2.Job:
         """One job. Raises `NotFound`."""

@@ -11,7 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.core.errors import AlreadyDecided, Conflict, InvalidInput, LeaseLost, NotFound, Unavailable
 from services.kit.blobs.images import ImageStore
 from services.kit.bus.ports import Bus, Message
-from services.kit.bus.topics import ANNOTATIONS_ACCEPTED, REVIEW_COMPLETED, REVIEW_REQUESTED, encode
+from services.kit.bus.topics import (
+    ANNOTATIONS_ACCEPTED,
+    MAX_RECORD_BYTES,
+    REVIEW_COMPLETED,
+    REVIEW_REQUESTED,
+    encode,
+)
 from services.kit.clock import Clock
 from services.kit.tracing import traceparent
 from services.mining import domain, submission
@@ -102,12 +108,16 @@ class Reviewing:
             expires=expires,
             scan=self._settings.mining_lease_scan,
         )
-        return mining_pb2.LeaseTaskResponse(
-            tasks=[
-                mining_pb2.LeasedTask(task=lease.task, lease_id=lease.lease_id, expires_at=_time(expires))
-                for lease in leases
-            ]
-        )
+        response = mining_pb2.LeaseTaskResponse()
+        room = MAX_RECORD_BYTES
+        for lease in leases:
+            held = mining_pb2.LeasedTask(task=lease.task, lease_id=lease.lease_id, expires_at=_time(expires))
+            room -= held.ByteSize()
+            if room < 0 and response.tasks:  # the answer is full: the rest is for the next call, or another
+                self._view.release(request.tenant, lease.task.id, lease.lease_id, now=now, skip=False)
+            else:
+                response.tasks.append(held)
+        return response
 
     def renew(self, request: mining_pb2.RenewLeaseRequest) -> mining_pb2.RenewLeaseResponse:
         """Hold a task longer."""

@@ -157,6 +157,16 @@ def test_jobs_newest_first_by_page() -> None:
     assert not service.answering.list_jobs(dataset_pb2.ListJobsRequest(tenant="other")).jobs
 
 
+def test_a_page_of_jobs_ends_where_a_message_does() -> None:
+    service, log = Service(), Log()
+    for number in range(3):
+        event = created([], job_id=f"job-{number}")
+        event.created.name = "x" * (2 * 1024 * 1024)
+        service.take(log.write(JOBS_EVENTS, event, key=event.job_id))
+    answer = service.answering.list_jobs(dataset_pb2.ListJobsRequest(tenant="acme"))
+    assert (len(answer.jobs), answer.next_page_token) == (1, answer.jobs[0].id)
+
+
 def test_report(service: Service) -> None:
     answer = service.answering.report(dataset_pb2.ReportRequest(tenant="acme"))
     assert dict(answer.pairs_by_verdict) == {"accept": 6, "review": 3}

@@ -146,6 +146,16 @@ def test_a_wrong_request_is_refused(desk: Desk, max_tasks: int, annotator: str) 
         desk.lease(annotator, max_tasks=max_tasks)
 
 
+def test_an_answer_holds_no_more_than_a_message_may(desk: Desk) -> None:
+    large = [runs.pair(f"thing {n}", REVIEW) for n in range(3)]
+    for pair in large:
+        pair.masks[0].provenance.model.weights = "x" * (2 * 1024 * 1024)
+    desk.open(*large)
+    assert len(desk.lease(max_tasks=3)) == 1
+    assert desk.depths()["2:waiting"] == 2
+    assert len(desk.lease("bob", max_tasks=3)) == 1
+
+
 def test_two_people_never_hold_one_task(desk: Desk) -> None:
     desk.open(*(runs.pair(f"thing {n}", REVIEW) for n in range(30)))
     taken: list[list[str]] = [[] for _ in range(4)]
