@@ -22,7 +22,9 @@ from services.trainer.recipes.base import Metrics, Recipe, Surroundings
 from services.trainer.scenes import Batch, TrainingScenes
 
 OBJECTS_AN_IMAGE = 3
-BOX_JITTER = 0.08
+BOX_JITTER = (0.08, 0.2)
+"""Most that a side of a box is moved, as a share of the object's: half the boxes as a person draws them, half as the
+grounder finds them."""
 CORRECTED_SHARE = 0.15
 """Share of steps with a third pass: the first mask and a click on its error go back in."""
 
@@ -200,7 +202,8 @@ def _box(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) ->
     box = batch.objects[image, obj, 3:7].float()
     if rng is not None:
         size = (box[2:] - box[:2]).repeat(2)
-        box = box + torch.from_numpy(rng.uniform(-BOX_JITTER, BOX_JITTER, 4)).float() * size
+        most = BOX_JITTER[int(rng.integers(len(BOX_JITTER)))]
+        box = box + torch.from_numpy(rng.uniform(-most, most, 4)).float() * size
     return box.clamp(0, batch.ids.shape[-1])
 
 
