@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import dead_letters, exports, images, jobs, keys, operations, scenes
+from gateway.cli import dead_letters, evaluate, exports, images, jobs, keys, operations, scenes
 from gateway.cli.failures import ReportingGroup
 from gateway.cli.session import Session
 
@@ -41,3 +41,4 @@ app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(operations.models, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(scenes.app, name="scenes")
+app.command("evaluate")(evaluate.evaluate)
