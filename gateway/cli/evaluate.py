@@ -37,7 +37,7 @@ def evaluate(
     gold: Annotated[
         list[Path],
         typer.Argument(
-            help="The truth: SA-Co JSON. Of several annotators' files the best agreeing counts, pair by pair.",
+            help="The truth: SA-Co JSON. Of several annotators the best agreeing counts for each pair.",
             exists=True,
             dir_okay=False,
             show_default=False,
@@ -54,9 +54,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Judge PRED by GOLD: cgF1, IL_MCC and pmF1 as SAM 3 defines them, COCO's AP, boundary IoU, calibration.
+    """Judge PRED by GOLD: cgF1, IL_MCC and pmF1 as SAM 3 defines them, COCO AP, boundary IoU, calibration.
 
-    Files whose ids differ are joined by file name and phrase. Pairs count that every GOLD file has exhaustive.
+    Files whose ids differ are joined by file name and phrase. Only pairs exhaustive in every GOLD file count.
     """
     try:
         from services.core import evaluation
