@@ -88,11 +88,11 @@ def _show(report: Report, meanings: dict[str, str]) -> None:
     if report.annotators > 1:
         fields.append(("annotators", f"{report.annotators}; for each pair the one that agrees best counts"))
     left_out = (
-        (report.not_exhaustive, "pairs are not exhaustively annotated and do not count"),
-        (report.unanswered, "pairs have no entry in the prediction and are taken as predicted absent"),
-        (report.unjudged, "predicted pairs are not in the truth and cannot be judged"),
+        ("not counted", report.not_exhaustive, "in the truth, but not exhaustively annotated"),
+        ("unanswered", report.unanswered, "without an entry in the prediction, taken as predicted absent"),
+        ("unjudged", report.unjudged, "predicted, but not in the truth"),
     )
-    fields += [("note", f"{count} {what}") for count, what in left_out if count]
+    fields += [(name, f"{count} pairs: {what}") for name, count, what in left_out if count]
     print_fields(fields)
     interval = f"{settings.confidence:.0%} interval"
     _table(
