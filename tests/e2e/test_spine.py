@@ -102,11 +102,11 @@ def test_photographs_go_through_and_their_overlays_render(client: Client, photos
     assert done.failures == []
     assert done.counts.get("in_review", 0) + done.counts.get("complete", 0) == 3
     for image in client.job_images(job.id):
-        original = Image.open(photos / image.name)
-        overlay = Image.open(io.BytesIO(client.overlay(image.image_id, job_id=job.id)))
-        assert overlay.format == "PNG"
-        assert overlay.width == original.width
-        assert np.asarray(overlay.convert("RGB")).std() > 10
+        with Image.open(photos / image.name) as original:
+            size = original.size
+        with Image.open(io.BytesIO(client.overlay(image.image_id, job_id=job.id))) as overlay:
+            assert (overlay.format, overlay.size) == ("PNG", size)
+            assert np.asarray(overlay.convert("RGB")).std() > 10
 
 
 def test_two_segmenters_share_the_partitions(stack: LocalStack, client: Client, tmp_path: Path) -> None:
