@@ -9,7 +9,8 @@ from contextvars import ContextVar
 
 from services.core.errors import DeadlineExceeded
 
-# On the monotonic clock of the process. Threads that the work starts do not inherit it (contextvars are per thread).
+# On the monotonic clock of the process. Threads that the work starts do not inherit it: contextvars are a
+# thread's own.
 _deadline: ContextVar[float | None] = ContextVar("tercet_deadline", default=None)
 
 
@@ -20,7 +21,7 @@ def remaining() -> float | None:
 
 
 def within(seconds: float) -> float:
-    """`seconds`, or what is left of the deadline where that is less. Raises `DeadlineExceeded` when nothing is."""
+    """`seconds`, or what is left of the deadline where that is less; `DeadlineExceeded` when nothing is."""
     left = remaining()
     if left is None:
         return seconds

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line (or a line for people), with the trace and what is being worked on."""
+"""Structured logs: a JSON object a line (or a line for people), with the trace and what is worked on."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 @contextmanager
 def logged_with(**values: Any) -> Iterator[None]:
-    """Every line logged in the block carries the values that are not empty, e.g. tenant, job_id and image_id."""
+    """Every line logged in the block carries the values that are not empty: tenant, job_id, image_id."""
     given = {key: value for key, value in values.items() if value not in (None, "")}
     before = {key: value for key, value in get_contextvars().items() if key in given}
     bind_contextvars(**given)

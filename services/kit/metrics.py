@@ -48,16 +48,10 @@ RPC_SECONDS = Histogram(
     ("service", "method", "code"),
     buckets=_FAST,
 )
-RPC_IN_FLIGHT = Gauge(
-    "tercet_rpc_in_flight", "gRPC calls being worked.", ("service", "method")
-)
-RPC_REFUSED = Counter(
-    "tercet_rpc_refused_total", "gRPC calls refused as overload.", ("service",)
-)
+RPC_IN_FLIGHT = Gauge("tercet_rpc_in_flight", "gRPC calls being worked.", ("service", "method"))
+RPC_REFUSED = Counter("tercet_rpc_refused_total", "gRPC calls refused as overload.", ("service",))
 
-POLL_AGE = Gauge(
-    "tercet_poll_age_seconds", "Seconds since a worker last polled.", ("group",)
-)
+POLL_AGE = Gauge("tercet_poll_age_seconds", "Seconds since a worker last polled.", ("group",))
 
 INFERENCE_SECONDS = Histogram(
     "tercet_inference_seconds",
@@ -65,12 +59,8 @@ INFERENCE_SECONDS = Histogram(
     ("model", "outcome"),
     buckets=_SLOW,
 )
-INFERENCE_IN_FLIGHT = Gauge(
-    "tercet_inference_in_flight", "Model calls in flight.", ("model",)
-)
-INFERENCE_RETRIES = Counter(
-    "tercet_inference_retries_total", "Model calls tried again.", ("model",)
-)
+INFERENCE_IN_FLIGHT = Gauge("tercet_inference_in_flight", "Model calls in flight.", ("model",))
+INFERENCE_RETRIES = Counter("tercet_inference_retries_total", "Model calls tried again.", ("model",))
 CIRCUIT_OPEN = Gauge(
     "tercet_circuit_open",
     "1 while a model is not called because it kept failing.",

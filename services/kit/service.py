@@ -31,9 +31,9 @@ class Service:
     """A service, built and not yet running. `services.kit.process.run` or `services.embedded` starts it.
 
     `name` is the proto service's short name, e.g. `proposer`; `register` adds the servicer to a gRPC server;
-    `grpc_service` is its full name for the health service; `workers` are the Kafka doors, each run in a thread;
-    `models` are the Triton models that must be ready before the service says SERVING; `rebuild` clears the service's
-    Redis view and makes it again from the log (a no-op for a service without one).
+    `grpc_service` is its full name for the health service; `workers` are the Kafka doors, each run in a
+    thread; `models` are the models that must be ready before the service says SERVING; `rebuild` clears the
+    service's Redis view and makes it again from the log (None for a service without one).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Settings, parsed once from the environment (`TERCET_*`) and passed in. A service extends `KitSettings` with its own."""
+"""Settings, parsed once from the environment (`TERCET_*`) and passed in; a service adds its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """W3C trace context, carried by the records' `traceparent` header and by gRPC metadata.
 
-Every process continues the trace of whoever called it, so that one image's way is one trace. Spans leave the process
-only when `OTEL_EXPORTER_OTLP_ENDPOINT` is set (the exporter is imported only then).
+Every process continues the trace of whoever called it, so that one image's way is one trace. Spans leave the
+process only when `OTEL_EXPORTER_OTLP_ENDPOINT` is set (the exporter is imported only then).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def shutdown() -> None:
 
 
 def traceparent() -> str:
-    """The `traceparent` of the current span, for a record's headers or a call's metadata; empty without a span."""
+    """The `traceparent` of the current span, for a record's headers or a call; empty without a span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get(TRACEPARENT, "")

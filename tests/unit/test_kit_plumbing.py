@@ -7,9 +7,13 @@ import json
 import logging as stdlib_logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.request import urlopen
 
+import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.trace import Span
 from pydantic import Field, ValidationError
 
@@ -117,6 +121,36 @@ def test_a_trace_goes_on_from_a_traceparent() -> None:
 def _parent_of(span: Span) -> str:
     parent = getattr(span, "parent", None)
     return "" if parent is None else f"{parent.span_id:016x}"
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """An OpenTelemetry collector that keeps the names of the spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str]] = []
+
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
+        for resource in request.resource_spans:
+            (name,) = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
+            self.spans += [(name, span.name) for scope in resource.scope_spans for span in scope.spans]
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+def test_spans_leave_the_process_when_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = Collector()
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_collector: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add_collector(collector, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setattr(tracing, "_provider", tracing._provider)  # as before after the test
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    tracing.configure("mining")
+    with tracing.span("route"):
+        pass
+    tracing.shutdown()
+    assert collector.spans == [("tercet-mining", "route")]
+    server.stop(0)
 
 
 def test_deadlines_nest_and_only_shrink() -> None:

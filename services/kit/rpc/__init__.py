@@ -1,0 +1,1 @@
+"""gRPC between the services: server, channels, and core errors over the wire."""

@@ -1,0 +1,1 @@
+"""Redis: a view of the log, never the record."""
