@@ -1,4 +1,4 @@
-"""The real servers for the suites that need them: started once a session, on free ports, and stopped for sure."""
+"""The real servers for the suites that need them: started once, on free ports, and stopped for sure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What can go wrong, in the words of the domain.
 
-Errors carry no transport codes: `services.kit.rpc.errors` maps them to gRPC statuses and `gateway.errors` to HTTP
-ones, each in one table. The message is written for the person who gets it: what is wrong and what to do.
+Errors carry no transport codes: `services.kit.rpc.errors` maps them to gRPC statuses and `gateway.errors` to
+HTTP ones, each in one table. The message is for the person who gets it: what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class InvalidInput(TercetError):
 
 
 class InvalidImage(InvalidInput):
-    """The image cannot be read or is not of an accepted kind. `code` is machine-readable, e.g. `truncated`."""
+    """The image cannot be read or is of no accepted kind. `code` is machine-readable, e.g. `truncated`."""
 
     def __init__(self, message: str, *, code: str = "invalid_image") -> None:
         super().__init__(message)

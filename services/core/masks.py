@@ -1,4 +1,7 @@
-"""Masks: COCO compressed RLE and what is read off it. Boxes are pixel xywh; (0, 0) is the upright image's top left."""
+"""Masks: COCO compressed RLE and what is read off it.
+
+Boxes are pixel xywh; (0, 0) is the top left of the upright image.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,19 @@ def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def check(counts: bytes, height: int, width: int) -> None:
-    """Raises `InvalidInput` unless the runs are well formed and sum to height * width (pycocotools would read past)."""
+    """Raises `InvalidInput` unless the runs are well formed and sum to height * width.
+
+    pycocotools itself does not look, and would read or write past the end.
+    """
     total = sum(run_lengths(counts))
     if total != height * width:
-        raise InvalidInput(f"the mask's RLE covers {total} pixels; {width} x {height} = {height * width} are needed")
+        raise InvalidInput(
+            f"the mask's RLE covers {total} pixels; {width} x {height} = {height * width} are needed"
+        )
 
 
 def run_lengths(counts: bytes) -> list[int]:
-    """Run lengths, background first, of compressed counts (the LEB128-like code of COCO's maskApi.c, rleFrString)."""
+    """Run lengths, background first, of compressed counts (COCO's maskApi.c, rleFrString)."""
     runs: list[int] = []
     position, size = 0, len(counts)
     while position < size:

@@ -21,13 +21,15 @@ from tests.e2e.counting import committed_per_topic, committed_results, exported_
 from tests.support.polling import eventually
 
 IMAGES = int(os.environ.get("TERCET_E2E_IMAGES", "48"))
-STEPS = ("proposed", "segmented", "verified", "in_review", "complete", "failed", "cancelled")
-"""States in the order of an image's way; an image in one of them has passed those before it."""
 PIPELINE = (topics.IMAGES_SUBMITTED, topics.IMAGES_PROPOSED, topics.IMAGES_SEGMENTED, topics.IMAGES_VERIFIED)
 
 
 def finished(job: Job) -> int:
     return sum(job.counts.get(state, 0) for state in ("in_review", "complete", "failed"))
+
+
+def await_finished(client: Client, job_id: str, due: int) -> None:
+    eventually(lambda: finished(client.job(job_id)) >= due, timeout=60 + 5 * IMAGES, interval=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +66,8 @@ def test_every_image_has_exactly_one_result_whatever_is_killed(
     for number, strike in enumerate(strikes):
         # Spread over the run: each strike falls while images are still on their way.
         due = IMAGES * (number + 1) // (len(strikes) + 2)
-        state = eventually(
-            lambda due=due: (now := client.job(job.id)) and finished(now) >= due and now,  # type: ignore[misc]
-            timeout=60 + 5 * IMAGES,
-            interval=0.2,
-        )
-        assert finished(state) < IMAGES, "the run was over before the last strike: submit more images"
+        await_finished(client, job.id, due)
+        assert finished(client.job(job.id)) < IMAGES, "over before the last strike: submit more images"
         strike()
 
     done = client.wait(job.id, timeout=60 + 5 * IMAGES)
