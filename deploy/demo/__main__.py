@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from gateway.cli.progress import StepTimes, follow
 from gateway.client import Client, ClientError, ClientSettings, JobOptions
 from services.scenes.dataset import write_dataset
 
+MODELS = frozenset({"sam", "concept_grounder", "concept_proposer", "verifier"})
+MODELS_SECONDS = 180.0
 FAILED = 1
 INTERRUPTED = 130
 
@@ -83,6 +86,8 @@ def _run(
         client = running.enter_context(Client(settings))
         console.print(f"gateway at {settings.url}", markup=False)
         try:
+            with console.status("loading the models"):
+                _await_models(client, console)
             times = StepTimes()
             job = client.submit(scenes / "images", JobOptions(stage=stage, name="demo"))
             console.print(f"{job.id}: {job.images} images submitted, stage {job.stage}", markup=False)
@@ -105,6 +110,19 @@ def _run(
         if keep and engine is not None:
             _stay(console, engine)
         return not outcome.missing
+
+
+def _await_models(client: Client, console: Console) -> None:
+    """Until they are loaded, so that the times are those of the work; it would wait for them, too."""
+    deadline = time.monotonic() + MODELS_SECONDS
+    served = client.models()
+    while (missing := MODELS - {model.name for model in served}) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        served = client.models()
+    if missing:
+        told = ", ".join(sorted(missing))
+        console.print(f"not loaded after {MODELS_SECONDS:g} s: {told}; going on without", markup=False)
+    console.print("models: " + ", ".join(f"{model.name} {model.weights}" for model in served), markup=False)
 
 
 def _next_steps(

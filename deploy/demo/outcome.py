@@ -89,9 +89,9 @@ def contact_sheet(pictures: Mapping[str, bytes], path: Path) -> Path:
 def show(outcome: Outcome, times: StepTimes, console: Console) -> None:
     """Tables for people: images, pairs, masks, times, files."""
     job, verdicts = outcome.job, outcome.report.pairs_by_verdict
-    table = Table(box=box.SIMPLE_HEAD, title=f"What came out: {job.id}", title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right")
+    table = Table(box=box.SIMPLE, show_header=False, title=f"What came out: {job.id}", title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
     table.add_row("images", str(job.images))
     for state, number in job.counts.items():
         if number:
@@ -106,7 +106,7 @@ def show(outcome: Outcome, times: StepTimes, console: Console) -> None:
     table.add_row("tasks for people", str(job.open_tasks))
     console.print(table)
 
-    steps = Table(box=box.SIMPLE_HEAD, title="Time", title_justify="left")
+    steps = Table(box=box.SIMPLE_HEAD, title="Time from submission", title_justify="left")
     steps.add_column("step")
     steps.add_column("all through after", justify="right")
     steps.add_column("images/s", justify="right")
