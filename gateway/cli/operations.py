@@ -33,6 +33,8 @@ def lag(
         for group, topic in dict.fromkeys((p.group, p.topic) for p in found):
             mine = [p for p in found if (p.group, p.topic) == (group, topic)]
             records, seconds = sum(p.records for p in mine), max(p.seconds for p in mine)
+            if topic.endswith(".dlq") and not records:
+                continue  # their readers are as many as the topics; they matter when they are behind
             members, stalled = max(p.members for p in mine), any(p.stalled for p in mine)
             rows.append([group, topic, records, seconds, members, _mark(stalled)])
     print_table(columns, rows, empty="no consumer group has read anything yet")
