@@ -14,6 +14,8 @@ from pycocotools import mask as coco
 
 from services.core.errors import InvalidInput
 
+_LONGEST_SHIFT = 60  # bits; no image needs longer runs, and unbounded ones would cost quadratic time
+
 
 def encode(mask: NDArray[np.bool_]) -> bytes:
     """Compressed COCO run lengths of a bool mask [H, W]."""
@@ -48,6 +50,8 @@ def run_lengths(counts: bytes) -> list[int]:
         while more:
             if position >= size or not 48 <= counts[position] < 112:
                 raise InvalidInput("the mask's RLE is malformed; send COCO compressed counts")
+            if shift > _LONGEST_SHIFT:
+                raise InvalidInput("the mask's RLE has an endless run; send COCO compressed counts")
             byte = counts[position] - 48
             value |= (byte & 0x1F) << shift
             more = bool(byte & 0x20)

@@ -34,16 +34,24 @@ class MiningServicer(mining_pb2_grpc.MiningServiceServicer):
     def SkipTask(
         self, request: mining_pb2.SkipTaskRequest, context: grpc.ServicerContext
     ) -> mining_pb2.SkipTaskResponse:
-        self._reviewing.give_back(request.tenant, request.task_id, request.lease_id, skip=True)
+        _give_back(self._reviewing, request, skip=True)
         return mining_pb2.SkipTaskResponse()
 
     def ReleaseTask(
         self, request: mining_pb2.ReleaseTaskRequest, context: grpc.ServicerContext
     ) -> mining_pb2.ReleaseTaskResponse:
-        self._reviewing.give_back(request.tenant, request.task_id, request.lease_id, skip=False)
+        _give_back(self._reviewing, request, skip=False)
         return mining_pb2.ReleaseTaskResponse()
 
     def QueueStats(
         self, request: mining_pb2.QueueStatsRequest, context: grpc.ServicerContext
     ) -> mining_pb2.QueueStatsResponse:
         return self._reviewing.stats(request)
+
+
+def _give_back(
+    reviewing: Reviewing, request: mining_pb2.SkipTaskRequest | mining_pb2.ReleaseTaskRequest, *, skip: bool
+) -> None:
+    reviewing.give_back(
+        request.tenant, request.task_id, request.lease_id, skip=skip, annotator=request.annotator
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.core import phrases
 from services.core.errors import AlreadyDecided, Conflict, InvalidInput, LeaseLost, NotFound, Unavailable
 from services.kit.blobs.images import ImageStore
 from services.kit.bus.ports import Bus, Message
@@ -102,7 +103,7 @@ class Reviewing:
             request.annotator,
             types=list(dict.fromkeys(request.types)) or _TASK_TYPES,
             job_id=request.job_id,
-            phrase=request.phrase,
+            phrase=phrases.normalise(request.phrase) if request.phrase else "",
             lease_ids=[self._new_id() for _ in range(request.max_tasks or 1)],
             now=now,
             expires=expires,
@@ -124,7 +125,12 @@ class Reviewing:
         now = self._clock.now()
         expires = now + self._settings.mining_lease_seconds
         standing = self._view.renew(
-            request.tenant, request.task_id, request.lease_id, now=now, expires=expires
+            request.tenant,
+            request.task_id,
+            request.lease_id,
+            annotator=request.annotator,
+            now=now,
+            expires=expires,
         )
         _require(standing, request.task_id)
         return mining_pb2.RenewLeaseResponse(expires_at=_time(expires))
@@ -133,6 +139,7 @@ class Reviewing:
         """Store a decision: checked, written to the log, and only then marked in the view."""
         sent, tenant = request.decision, request.tenant
         now = self._clock.now()
+        digest = submission.digest(sent)
         task = self._view.task(tenant, sent.task_id)
         decision = sent
         if task is not None:
@@ -143,6 +150,7 @@ class Reviewing:
             request.lease_id,
             annotator=sent.annotator,
             decision_id=sent.id,
+            digest=digest,
             now=now,
             held_until=now + self._settings.mining_store_seconds,
         )
@@ -165,15 +173,16 @@ class Reviewing:
         except Unavailable:
             raise  # it may have been written: only this decision may be tried again while the task stays held
         except Exception:
-            self._view.withdraw(tenant, task.id, sent.id)
+            self._view.withdraw(tenant, task.id, sent.id, digest)
             raise
         if not self._view.mark(completed):
             raise AlreadyDecided("another decision on this task came first")
         return mining_pb2.SubmitReviewResponse()
 
-    def give_back(self, tenant: str, task_id: str, lease_id: str, *, skip: bool) -> None:
-        """Give a task back to the queue, for the others only when skipped."""
-        standing = self._view.release(tenant, task_id, lease_id, now=self._clock.now(), skip=skip)
+    def give_back(self, tenant: str, task_id: str, lease_id: str, *, skip: bool, annotator: str = "") -> None:
+        """Give a task back to the queue, for the others only when skipped; with an annotator only by them."""
+        now = self._clock.now()
+        standing = self._view.release(tenant, task_id, lease_id, annotator=annotator, now=now, skip=skip)
         _require(standing, task_id)
 
     def stats(self, request: mining_pb2.QueueStatsRequest) -> mining_pb2.QueueStatsResponse:
@@ -205,6 +214,8 @@ def _require(standing: Standing, task_id: str) -> None:
         raise NotFound(f"no task {task_id}")
     if standing == "decided":
         raise AlreadyDecided("the task has been decided already; take the next one")
+    if standing == "reused":
+        raise Conflict("the decision's id stands for another decision; make a new id for each decision")
     if standing == "busy":
         raise Conflict("another decision on this task is being stored; wait for its answer")
     raise LeaseLost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def checked(
         active_seconds=decision.active_seconds,
         kind=decision.kind,
         comment=decision.comment,
+        request_digest=digest(decision),
     )
     if task.type == records_pb2.TASK_TYPE_ANNOTATE:
         if decision.kind == records_pb2.DECISION_KIND_REJECT and decision.pairs:
@@ -63,6 +65,12 @@ def checked(
         seen.add(clean.phrase)
         stored.pairs.append(clean)
     return stored
+
+
+def digest(decision: records_pb2.ReviewDecision) -> str:
+    """SHA-256 of what is decided, as it was sent: kind and pairs. A retry may count more active seconds."""
+    what = records_pb2.ReviewDecision(kind=decision.kind, pairs=decision.pairs)
+    return hashlib.sha256(what.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _check_form(decision: records_pb2.ReviewDecision) -> None:

@@ -17,7 +17,9 @@ PREFIX = "tercet:mining:"
 CANCEL_STEP = 500
 """Waiting tasks of a cancelled job that one script call takes out: Redis serves nobody else meanwhile."""
 
-Standing = Literal["ok", "unknown", "waiting", "leased", "decided", "cancelled", "repeated", "holder", "busy"]
+Standing = Literal[
+    "ok", "unknown", "waiting", "leased", "decided", "cancelled", "repeated", "reused", "holder", "busy"
+]
 """What a script says of a lease: `ok`, or the task's state, or what else is in the way."""
 
 
@@ -128,9 +130,11 @@ class TaskView:
         record = self._redis.hget(f"{_prefix(tenant)}task:{task_id}", "record")
         return None if record is None else records_pb2.ReviewTask.FromString(cast("bytes", record))
 
-    def renew(self, tenant: str, task_id: str, lease_id: str, *, now: float, expires: float) -> Standing:
-        """Hold a task longer."""
-        return self._standing("renew", tenant, now, task_id, lease_id, expires)
+    def renew(
+        self, tenant: str, task_id: str, lease_id: str, *, annotator: str, now: float, expires: float
+    ) -> Standing:
+        """Hold a task longer; with an annotator only for its holder."""
+        return self._standing("renew", tenant, now, task_id, lease_id, annotator, expires)
 
     def begin(
         self,
@@ -140,25 +144,30 @@ class TaskView:
         *,
         annotator: str,
         decision_id: str,
+        digest: str,
         now: float,
         held_until: float,
     ) -> Standing:
         """Before a decision is written: nobody else gets the task until `held_until`."""
-        return self._standing("begin", tenant, now, task_id, lease_id, annotator, decision_id, held_until)
+        return self._standing(
+            "begin", tenant, now, task_id, lease_id, annotator, decision_id, digest, held_until
+        )
 
     def mark(self, completed: records_pb2.ReviewCompleted) -> bool:
         """A decision that is in the log; it stands until the order is known. False: another came first."""
         return self._decide(completed, "")
 
-    def withdraw(self, tenant: str, task_id: str, decision_id: str) -> None:
+    def withdraw(self, tenant: str, task_id: str, decision_id: str, digest: str) -> None:
         """A decision that was not written: the next attempt may be another."""
         key = f"{_prefix(tenant)}task:{task_id}"
-        if self._redis.hget(key, "pending") == decision_id.encode():
+        if self._redis.hget(key, "pending") == f"{decision_id}\n{digest}".encode():
             self._redis.hdel(key, "pending", "pending_until")
 
-    def release(self, tenant: str, task_id: str, lease_id: str, *, now: float, skip: bool) -> Standing:
+    def release(
+        self, tenant: str, task_id: str, lease_id: str, *, annotator: str = "", now: float, skip: bool
+    ) -> Standing:
         """Give a task back; with `skip` its holder is not offered it again."""
-        return self._standing("release", tenant, now, task_id, lease_id, int(skip))
+        return self._standing("release", tenant, now, task_id, lease_id, annotator, int(skip))
 
     def depths(self, tenant: str, job_id: str, *, now: float) -> dict[str, int]:
         """Numbers by `<type>:<state>` and `reason:<kind>`."""
@@ -176,6 +185,7 @@ class TaskView:
             decision.annotator,
             offset,
             int(corrected(task, decision)),
+            decision.request_digest,
             *_fields(task),
         )
         return answer == b"first"

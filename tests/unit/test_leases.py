@@ -225,6 +225,41 @@ def test_the_same_decision_again_is_repeated_and_another_is_too_late(desk: Desk)
     assert len(desk.completed()) == 1
 
 
+def test_a_decision_id_stands_for_one_decision_by_one_person(desk: Desk) -> None:
+    desk.open(runs.pair("cat", REVIEW))
+    (held,) = desk.lease()
+    desk.submit(held)
+    with pytest.raises(Conflict, match="stands for another decision"):
+        desk.submit(held, records_pb2.DECISION_KIND_REJECT)
+    with pytest.raises(AlreadyDecided):
+        desk.submit(held, annotator="bob")
+    desk.routing.completed(desk.completed()[0], "0/0", AT_MS)
+    with pytest.raises(Conflict, match="stands for another decision"):
+        desk.submit(held, records_pb2.DECISION_KIND_REJECT)
+    assert desk.submit(held).repeated_submission
+    assert len(desk.completed()) == 1
+
+
+def test_only_the_holder_renews_or_gives_back(desk: Desk) -> None:
+    desk.open(runs.pair("cat", REVIEW))
+    (held,) = desk.lease()
+    with pytest.raises(LeaseLost, match="someone else"):
+        desk.reviewing.give_back("acme", held.task.id, held.lease_id, skip=False, annotator="bob")
+    renewal = mining_pb2.RenewLeaseRequest(tenant="acme", task_id=held.task.id, lease_id=held.lease_id)
+    desk.reviewing.renew(renewal)
+    renewal.annotator = "bob"
+    with pytest.raises(LeaseLost, match="someone else"):
+        desk.reviewing.renew(renewal)
+    desk.reviewing.give_back("acme", held.task.id, held.lease_id, skip=True, annotator="ann")
+    assert not desk.lease()
+    assert desk.lease("bob")
+
+
+def test_the_phrase_asked_for_is_normalised(desk: Desk) -> None:
+    desk.open(runs.pair("cat", REVIEW), runs.pair("dog", REVIEW))
+    assert phrases(desk.lease(phrase="The Dogs", max_tasks=5)) == ["dog"]
+
+
 def test_unknown_and_foreign_tasks_are_not_found(desk: Desk) -> None:
     desk.open(runs.pair("cat", REVIEW))
     (mine,) = desk.lease()

@@ -1,10 +1,11 @@
--- A decision. ARGV: id, decision id, annotator, offset ('' while the log has not told), corrected (0 or 1), then the
--- task's field, value, ... for a task that is not known yet. Answers 'first', or 'later' when another came before it.
+-- A decision. ARGV: id, decision id, annotator, offset ('' while the log has not told), corrected (0 or 1), digest of
+-- what was sent, then the task's field, value, ... for a task that is not known yet. Answers 'first', or 'later' when
+-- another came before it.
 -- The log's order decides: what a submitter has marked stands only until the log says otherwise.
-local id, decision, annotator, offset, corrected = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local id, decision, annotator, offset, corrected, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local task = load(id)
 if task.state == '' then
-  redis.call('HSET', task_key(id), unpack(ARGV, 6))
+  redis.call('HSET', task_key(id), unpack(ARGV, 7))
   task = load(id)
 end
 if task.state == 'decided' then
@@ -26,7 +27,8 @@ else
   end
   count(task, 'decided', 1)
 end
-redis.call('HSET', task_key(id), 'state', 'decided', 'decision', decision, 'annotator', annotator)
+redis.call('HSET', task_key(id), 'state', 'decided', 'decision', decision, 'annotator', annotator,
+           'digest', digest)
 redis.call('DEL', P .. 'skipped:' .. id)
 if offset ~= '' then
   redis.call('HSET', task_key(id), 'offset', offset)

@@ -13,7 +13,7 @@
 local P = KEYS[1]
 
 local FIELDS = {'state', 'type', 'job', 'image', 'phrase', 'priority', 'reasons', 'gold', 'excluded',
-                'lease', 'holder', 'expires', 'decision', 'offset', 'pending', 'pending_until'}
+                'lease', 'holder', 'expires', 'decision', 'annotator', 'digest', 'offset', 'pending', 'pending_until'}
 
 local function task_key(id)
   return P .. 'task:' .. id
