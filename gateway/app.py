@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from gateway import errors
 from gateway.body_limit import BodyLimit
 from gateway.request_context import RequestContext
-from gateway.routes import exports, health, images, jobs, operations
+from gateway.routes import exports, health, images, jobs, operations, reviews
 from gateway.schemas import JobOptions, JobRequest, Problem, WebhookBody
 from gateway.settings import MIB
 from gateway.state import GatewayState
@@ -31,6 +31,7 @@ people. 429 and 503 carry `Retry-After`. Answers carry `X-Request-Id`; quote it 
 _TAGS: Final = [
     {"name": "jobs", "description": "Submit images and follow them."},
     {"name": "images", "description": "Pictures and their annotations of record."},
+    {"name": "reviews", "description": "People's work: take tasks, decide them, give them back."},
     {"name": "exports", "description": "Dataset files: SA-Co JSON and COCO RLE."},
     {"name": "operations", "description": "Lag, dead letters, models."},
     {"name": "keys", "description": "API keys; for admins."},
@@ -64,9 +65,11 @@ def create_app(state: GatewayState) -> FastAPI:
     )
     app.state.gateway = state
     errors.install(app)
-    app.add_middleware(BodyLimit, most=_BODY_BYTES, except_for=jobs.SUBMISSION)
+    app.add_middleware(
+        BodyLimit, most=_BODY_BYTES, except_for=jobs.SUBMISSION, larger=reviews.DECISION_BODIES
+    )
     app.add_middleware(RequestContext)
-    for module in (jobs, images, exports, operations, health):
+    for module in (jobs, images, reviews, exports, operations, health):
         app.include_router(module.router)
     app.webhooks.add_api_route("job.finished", _job_finished, methods=["POST"], status_code=204)
     _document(app)

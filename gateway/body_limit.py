@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,20 +13,29 @@ from services.core.errors import TooLarge
 
 
 class BodyLimit:
-    """ASGI middleware: at most `most` bytes, whatever Content-Length says; `except_for` is (method, path)."""
+    """ASGI middleware: at most `most` bytes, whatever Content-Length says.
 
-    def __init__(self, app: ASGIApp, *, most: int, except_for: tuple[str, str]) -> None:
+    `except_for` is (method, path) of what is not limited here, `larger` (path pattern, bytes) of what may
+    be larger.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, most: int, except_for: tuple[str, str], larger: tuple[re.Pattern[str], int]
+    ) -> None:
         self._app = app
         self._most = most
         self._except_for = except_for
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or (scope["method"], scope["path"]) == self._except_for:
             await self._app(scope, receive, send)
             return
+        pattern, larger = self._larger
+        most = larger if pattern.fullmatch(scope["path"]) else self._most
         claimed = Headers(scope=scope).get("content-length", "")
-        if claimed.isdigit() and int(claimed) > self._most:
-            refusal = TooLarge(f"the body has {claimed} bytes; at most {self._most} are taken here")
+        if claimed.isdigit() and int(claimed) > most:
+            refusal = TooLarge(f"the body has {claimed} bytes; at most {most} are taken here")
             await response(refusal, instance=scope["path"])(scope, receive, send)
             return
         size = 0
@@ -33,7 +44,7 @@ class BodyLimit:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._most:
+            if size > most:
                 # FastAPI passes on this kind of exception only, while it reads a body.
                 raise HTTPException(413)
             return message

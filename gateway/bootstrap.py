@@ -31,7 +31,7 @@ from services.kit.bus.topics import JOBS_EVENTS
 from services.kit.bus.worker import Worker
 from services.kit.rpc.client import connect
 from services.kit.service import Adapters
-from tercet.v1 import dataset_pb2_grpc
+from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,9 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         roots = SourceRoots(settings.source_roots)
     except ValueError as error:
         raise InvalidInput(f"TERCET_FETCH_ALLOWED or TERCET_SOURCE_ROOTS: {error}") from error
-    channel = connect(settings.dataset_address, settings=settings)
-    dataset = dataset_pb2_grpc.DatasetServiceStub(channel)
+    to_dataset = connect(settings.dataset_address, settings=settings)
+    to_mining = connect(settings.mining_address, settings=settings)
+    dataset = dataset_pb2_grpc.DatasetServiceStub(to_dataset)
     decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
     probes = ThreadPoolExecutor(8, thread_name_prefix="probe")
     accepted = AcceptedJobs(adapters.redis)
@@ -95,6 +96,7 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         ),
         accepted=accepted,
         dataset=dataset,
+        mining=mining_pb2_grpc.MiningServiceStub(to_mining),
         watch=JobWatch(
             settings.dataset_address,
             accepted,
@@ -122,7 +124,7 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         stop=_stopper(state.draining, worker, webhooks),
         rebuild=lambda: _rebuild(keys),
         local_token=lambda: ensure_local_key(state.keys, settings.key_file) if settings.local else None,
-        close=_closer(decoding, probes, channel),
+        close=_closer(decoding, probes, to_dataset, to_mining),
     )
 
 
@@ -150,11 +152,12 @@ def _stopper(draining: threading.Event, worker: Worker, webhooks: Webhooks) -> C
 
 
 def _closer(
-    decoding: ThreadPoolExecutor, probes: ThreadPoolExecutor, channel: grpc.Channel
+    decoding: ThreadPoolExecutor, probes: ThreadPoolExecutor, *channels: grpc.Channel
 ) -> Callable[[], None]:
     def close() -> None:
         decoding.shutdown(wait=True, cancel_futures=True)
         probes.shutdown(wait=False, cancel_futures=True)
-        channel.close()
+        for channel in channels:
+            channel.close()
 
     return close

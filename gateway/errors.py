@@ -92,7 +92,7 @@ KINDS: Final[dict[type[TercetError], Kind]] = {
     errors.NotFound: Kind(404, "not_found", "Not found"),
     errors.AlreadyDecided: Kind(409, "already_decided", "Another decision came first"),
     errors.Conflict: Kind(409, "conflict", "Contradicts an earlier request"),
-    errors.LeaseLost: Kind(409, "lease_lost", "The lease has ended or belongs to someone else"),
+    errors.LeaseLost: Kind(412, "lease_lost", "The lease has ended or belongs to someone else"),
     errors.Overloaded: Kind(503, "overloaded", "Too busy for now"),
     errors.Unavailable: Kind(503, "unavailable", "A part that is needed does not answer"),
     errors.DeadlineExceeded: Kind(504, "deadline_exceeded", "A part that is needed did not answer in time"),

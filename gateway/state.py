@@ -16,7 +16,7 @@ from gateway.settings import GatewaySettings
 from gateway.submission import Submissions
 from gateway.watching import JobWatch
 from services.kit.service import Adapters
-from tercet.v1 import dataset_pb2_grpc
+from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class GatewayState:
     submissions: Submissions
     accepted: AcceptedJobs
     dataset: dataset_pb2_grpc.DatasetServiceStub
+    mining: mining_pb2_grpc.MiningServiceStub
     watch: JobWatch
     lag_registry: CollectorRegistry
     probes: Executor

@@ -21,10 +21,10 @@ EXPORT_FORMATS: Final = {
 }
 
 
-def _word(name: str, prefix: str) -> str | None:
+def word(name: str, prefix: str) -> str | None:
     """An enum value's name in REST: lower case without its prefix; None for the unspecified one."""
-    word = name.removeprefix(prefix).lower()
-    return None if word == "unspecified" else word
+    found = name.removeprefix(prefix).lower()
+    return None if found == "unspecified" else found
 
 
 def image_state(state: schemas.ImageState) -> dataset_pb2.ImageState.ValueType:
@@ -72,20 +72,20 @@ def job(found: dataset_pb2.Job) -> schemas.Job:
         id=found.id,
         name=found.name,
         status=cast(
-            schemas.JobStatus, _word(dataset_pb2.JobStatus.Name(found.status), "JOB_STATUS_") or "running"
+            schemas.JobStatus, word(dataset_pb2.JobStatus.Name(found.status), "JOB_STATUS_") or "running"
         ),
-        stage=cast(schemas.Stage, _word(concepts_pb2.Stage.Name(asked.stage), "STAGE_") or "automatic"),
+        stage=cast(schemas.Stage, word(concepts_pb2.Stage.Name(asked.stage), "STAGE_") or "automatic"),
         phrases=list(asked.phrases),
         hard_negatives=asked.hard_negatives,
         thresholds=schemas.Thresholds(
-            accept_above=_short(asked.accept_above), reject_below=_short(asked.reject_below)
+            accept_above=short(asked.accept_above), reject_below=short(asked.reject_below)
         ),
-        audit_rate=_short(asked.audit_rate),
-        exhaustivity_rate=_short(asked.exhaustivity_rate),
-        tier=cast(schemas.Tier, _word(concepts_pb2.Tier.Name(asked.tier), "TIER_") or "synthetic"),
+        audit_rate=short(asked.audit_rate),
+        exhaustivity_rate=short(asked.exhaustivity_rate),
+        tier=cast(schemas.Tier, word(concepts_pb2.Tier.Name(asked.tier), "TIER_") or "synthetic"),
         webhook_url=found.webhook_url or None,
-        submitted_at=_time(found.submitted_at),
-        finished_at=_time(found.finished_at) if found.HasField("finished_at") else None,
+        submitted_at=time(found.submitted_at),
+        finished_at=time(found.finished_at) if found.HasField("finished_at") else None,
         images=found.images,
         counts={
             cast(schemas.ImageState, state): number
@@ -121,7 +121,7 @@ def failure(item: dataset_pb2.ImageFailure) -> schemas.ImageFailure:
 
 def job_image(item: dataset_pb2.JobImageInfo) -> schemas.JobImage:
     """An image in a job."""
-    state = _word(dataset_pb2.ImageState.Name(item.state), "IMAGE_STATE_") or "submitted"
+    state = word(dataset_pb2.ImageState.Name(item.state), "IMAGE_STATE_") or "submitted"
     return schemas.JobImage(
         image_id=item.image_id,
         name=item.name,
@@ -160,18 +160,18 @@ def pair(item: concepts_pb2.Pair) -> schemas.Pair:
         confused_with=item.confused_with or None,
         source=cast(
             schemas.PhraseSource | None,
-            _word(concepts_pb2.PhraseSource.Name(item.source), "PHRASE_SOURCE_"),
+            word(concepts_pb2.PhraseSource.Name(item.source), "PHRASE_SOURCE_"),
         ),
-        masks=[_mask(mask) for mask in item.masks],
-        presence=_short(item.presence),
+        masks=[mask(one) for one in item.masks],
+        presence=short(item.presence),
         exhaustivity=_exhaustivity(item.exhaustivity) if item.HasField("exhaustivity") else None,
         negative=schemas.NegativeVerification(
-            absent=_short(item.negative.absent), made_by=_provenance(item.negative)
+            absent=short(item.negative.absent), made_by=_provenance(item.negative)
         )
         if item.HasField("negative")
         else None,
-        score=_short(item.score),
-        verdict=cast(schemas.Verdict | None, _word(concepts_pb2.Verdict.Name(item.verdict), "VERDICT_")),
+        score=short(item.score),
+        verdict=cast(schemas.Verdict | None, word(concepts_pb2.Verdict.Name(item.verdict), "VERDICT_")),
         exhaustive=item.exhaustive,
         made_by=_provenance(item),
     )
@@ -188,7 +188,7 @@ def export(item: dataset_pb2.Export) -> schemas.Export:
         masks=item.masks,
         size=item.blob.size,
         sha256=item.blob.sha256,
-        created_at=_time(item.created_at),
+        created_at=time(item.created_at),
     )
 
 
@@ -221,18 +221,19 @@ def model(item: concepts_pb2.ModelVersion) -> schemas.Model:
     return schemas.Model(name=item.name, weights=item.weights, version=item.version)
 
 
-def _mask(item: concepts_pb2.Mask) -> schemas.Mask:
+def mask(item: concepts_pb2.Mask) -> schemas.Mask:
+    """One instance."""
     verified = item.verification
     return schemas.Mask(
         rle=schemas.Rle(size=(item.height, item.width), counts=item.counts.decode("ascii")),
-        box=(_short(item.box.x), _short(item.box.y), _short(item.box.width), _short(item.box.height)),
+        box=(short(item.box.x), short(item.box.y), short(item.box.width), short(item.box.height)),
         area=item.area,
-        predicted_iou=_short(item.predicted_iou),
-        stability=_short(item.stability),
-        score=_short(item.score),
+        predicted_iou=short(item.predicted_iou),
+        stability=short(item.stability),
+        score=short(item.score),
         verification=schemas.MaskVerification(
             choice=cast(
-                schemas.MaskChoice, _word(concepts_pb2.MaskChoice.Name(verified.choice), "MASK_CHOICE_")
+                schemas.MaskChoice, word(concepts_pb2.MaskChoice.Name(verified.choice), "MASK_CHOICE_")
             ),
             probabilities=_probabilities(_MASK_CHOICES, verified.probabilities),
             made_by=_provenance(verified),
@@ -244,7 +245,7 @@ def _mask(item: concepts_pb2.Mask) -> schemas.Mask:
 
 
 def _exhaustivity(item: concepts_pb2.ExhaustivityVerification) -> schemas.ExhaustivityVerification:
-    choice = _word(concepts_pb2.ExhaustivityChoice.Name(item.choice), "EXHAUSTIVITY_CHOICE_")
+    choice = word(concepts_pb2.ExhaustivityChoice.Name(item.choice), "EXHAUSTIVITY_CHOICE_")
     return schemas.ExhaustivityVerification(
         choice=cast(schemas.ExhaustivityChoice, choice),
         probabilities=_probabilities(_EXHAUSTIVITY_CHOICES, item.probabilities),
@@ -253,7 +254,7 @@ def _exhaustivity(item: concepts_pb2.ExhaustivityVerification) -> schemas.Exhaus
 
 
 def _probabilities(choices: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    return {choice: _short(value) for choice, value in zip(choices, values, strict=False)}
+    return {choice: short(value) for choice, value in zip(choices, values, strict=False)}
 
 
 _Made = (
@@ -275,14 +276,15 @@ def _provenance(owner: _Made) -> schemas.Provenance | None:
         weights=made.model.weights if by_model else None,
         version=made.model.version if by_model else None,
         annotator=made.annotator or None,
-        made_at=_time(made.made_at) if made.HasField("made_at") else None,
+        made_at=time(made.made_at) if made.HasField("made_at") else None,
     )
 
 
-def _time(at: Timestamp) -> datetime:
+def time(at: Timestamp) -> datetime:
+    """A moment, in UTC."""
     return at.ToDatetime(tzinfo=UTC)
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """A 32-bit float in as many digits as it has: 0.9, not 0.8999999761581421."""
     return float(f"{value:.7g}")

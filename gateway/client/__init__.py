@@ -11,6 +11,11 @@
             masks = [mask_arrays(pair) for pair in found.pairs]       # bool [instances, height, width]
         tercet.download(tercet.create_export("saco", [job.id]), "harbour.json")   # checksum verified
 
+People's work goes through the same client, with an annotator's key:
+
+    for held in tercet.lease_reviews(job_id=job.id, most=10):     # yours until `held.expires_at`
+        tercet.decide_review(held, "accept", active_seconds=1.4)  # or "reject", or "edit" with pairs
+
 `AsyncClient` has the same calls to `await` (`async for` where `Client` iterates). Answers are the models of
 `gateway.schemas`. Requests that are safe to repeat are repeated on cut connections, 429 and 503, as
 Retry-After asks; a submission carries an Idempotency-Key, so that a repeat makes no second job. Failures are
@@ -24,12 +29,14 @@ from gateway.client.async_client import AsyncClient
 from gateway.client.body import Upload
 from gateway.client.client import Client
 from gateway.client.errors import (
+    AlreadyDecided,
     ApiError,
     ClientError,
     Conflict,
     CorruptDownload,
     Forbidden,
     InvalidRequest,
+    LeaseLost,
     NotFound,
     NothingToSubmit,
     Overloaded,
@@ -44,10 +51,12 @@ from gateway.client.errors import (
     WaitExpired,
 )
 from gateway.client.masks import mask_array, mask_arrays
+from gateway.client.reviews import drawn_mask, edited_pair
 from gateway.client.settings import ClientSettings
-from gateway.schemas import ImageSource, JobOptions, Thresholds
+from gateway.schemas import DecidedPair, DrawnMask, ImageSource, JobOptions, Thresholds
 
 __all__ = [
+    "AlreadyDecided",
     "ApiError",
     "AsyncClient",
     "Client",
@@ -55,10 +64,13 @@ __all__ = [
     "ClientSettings",
     "Conflict",
     "CorruptDownload",
+    "DecidedPair",
+    "DrawnMask",
     "Forbidden",
     "ImageSource",
     "InvalidRequest",
     "JobOptions",
+    "LeaseLost",
     "NotFound",
     "NothingToSubmit",
     "Overloaded",
@@ -73,6 +85,8 @@ __all__ = [
     "UnusableKey",
     "Upload",
     "WaitExpired",
+    "drawn_mask",
+    "edited_pair",
     "mask_array",
     "mask_arrays",
 ]

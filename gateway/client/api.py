@@ -24,6 +24,10 @@ from gateway.schemas import (
     Annotations,
     DeadLetter,
     DeadLetterList,
+    Decided,
+    DecidedPair,
+    DecisionKind,
+    DecisionRequest,
     Export,
     ExportFormat,
     ExportList,
@@ -39,15 +43,22 @@ from gateway.schemas import (
     KeyList,
     KeyRequest,
     Lag,
+    Lease,
+    LeasedTask,
+    LeasedTaskList,
+    LeaseProof,
+    LeaseRequest,
     Model,
     ModelList,
     NewKey,
     PartitionLag,
+    Queues,
     Readiness,
     Replayed,
     ReplayRequest,
     Report,
     Role,
+    TaskType,
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -107,6 +118,48 @@ class Api:
 
     def overlay(self, image_id: str, job_id: str | None) -> Flow[bytes]:
         return self._bytes(_get("/v1/images", image_id, "overlay.png", params=_of_job(job_id)))
+
+    # --- people's work
+
+    def lease_reviews(
+        self, types: Sequence[TaskType], job_id: str | None, phrase: str | None, most: int
+    ) -> Flow[list[LeasedTask]]:
+        body = LeaseRequest(types=list(types), job_id=job_id, phrase=phrase, max_tasks=most)
+        # Not repeatable: tasks whose answer was lost stay held until their lease ends, and more would be.
+        request = _post("/v1/reviews/lease", body=body, repeatable=False)
+        return (yield from self._model(LeasedTaskList, request)).items
+
+    def renew_review(self, held: LeasedTask) -> Flow[Lease]:
+        return self._model(Lease, _of_task(held, "renew", LeaseProof(lease_id=held.lease_id)))
+
+    def release_review(self, held: LeasedTask) -> Flow[None]:
+        yield from self._retrying.call(_of_task(held, "release", LeaseProof(lease_id=held.lease_id)))
+
+    def skip_review(self, held: LeasedTask) -> Flow[None]:
+        yield from self._retrying.call(_of_task(held, "skip", LeaseProof(lease_id=held.lease_id)))
+
+    def decide_review(
+        self,
+        held: LeasedTask,
+        kind: DecisionKind,
+        pairs: Sequence[DecidedPair],
+        active_seconds: float,
+        comment: str,
+        decision_id: str | None,
+    ) -> Flow[Decided]:
+        """One id for all tries of this call, so that a retry is no second decision."""
+        body = DecisionRequest(
+            id=decision_id or str(uuid.uuid4()),
+            lease_id=held.lease_id,
+            kind=kind,
+            pairs=list(pairs),
+            active_seconds=active_seconds,
+            comment=comment,
+        )
+        return self._model(Decided, _of_task(held, "decision", body))
+
+    def queues(self, job_id: str | None) -> Flow[Queues]:
+        return self._model(Queues, _get("/v1/reviews/queues", params=_of_job(job_id)))
 
     # --- exports
 
@@ -222,6 +275,10 @@ def _get(*parts: str, params: Mapping[str, str] | None = None) -> Request:
 def _post(*parts: str, body: BaseModel | None = None, repeatable: bool = True) -> Request:
     content: Any = body.model_dump(mode="json") if body is not None else None
     return Request("POST", _path(*parts), json=content, repeatable=repeatable)
+
+
+def _of_task(held: LeasedTask, action: str, body: BaseModel) -> Request:
+    return _post("/v1/reviews", held.task.id, action, body=body)
 
 
 def _of_job(job_id: str | None) -> dict[str, str]:

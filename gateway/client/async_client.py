@@ -19,6 +19,9 @@ from gateway.client.sources import Source
 from gateway.schemas import (
     Annotations,
     DeadLetter,
+    Decided,
+    DecidedPair,
+    DecisionKind,
     Export,
     ExportFormat,
     Image,
@@ -27,12 +30,16 @@ from gateway.schemas import (
     JobImage,
     JobOptions,
     Key,
+    Lease,
+    LeasedTask,
     Model,
     NewKey,
     PartitionLag,
+    Queues,
     Readiness,
     Report,
     Role,
+    TaskType,
 )
 
 
@@ -115,6 +122,42 @@ class AsyncClient:
 
     async def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
         return await self._run(self._api.overlay(image_id, job_id))
+
+    async def lease_reviews(
+        self,
+        *,
+        types: Sequence[TaskType] = (),
+        job_id: str | None = None,
+        phrase: str | None = None,
+        most: int = 1,
+    ) -> list[LeasedTask]:
+        return await self._run(self._api.lease_reviews(types, job_id, phrase, most))
+
+    async def renew_review(self, held: LeasedTask) -> Lease:
+        return await self._run(self._api.renew_review(held))
+
+    async def release_review(self, held: LeasedTask) -> None:
+        await self._run(self._api.release_review(held))
+
+    async def skip_review(self, held: LeasedTask) -> None:
+        await self._run(self._api.skip_review(held))
+
+    async def decide_review(
+        self,
+        held: LeasedTask,
+        kind: DecisionKind,
+        *,
+        pairs: Sequence[DecidedPair] = (),
+        active_seconds: float,
+        comment: str = "",
+        decision_id: str | None = None,
+    ) -> Decided:
+        return await self._run(
+            self._api.decide_review(held, kind, pairs, active_seconds, comment, decision_id)
+        )
+
+    async def queues(self, *, job_id: str | None = None) -> Queues:
+        return await self._run(self._api.queues(job_id))
 
     async def create_export(
         self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()

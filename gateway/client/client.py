@@ -18,6 +18,9 @@ from gateway.client.sources import Source
 from gateway.schemas import (
     Annotations,
     DeadLetter,
+    Decided,
+    DecidedPair,
+    DecisionKind,
     Export,
     ExportFormat,
     Image,
@@ -26,12 +29,16 @@ from gateway.schemas import (
     JobImage,
     JobOptions,
     Key,
+    Lease,
+    LeasedTask,
     Model,
     NewKey,
     PartitionLag,
+    Queues,
     Readiness,
     Report,
     Role,
+    TaskType,
 )
 
 
@@ -133,6 +140,50 @@ class Client:
     def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
         """A PNG of the picture with its masks."""
         return self._run(self._api.overlay(image_id, job_id))
+
+    def lease_reviews(
+        self,
+        *,
+        types: Sequence[TaskType] = (),
+        job_id: str | None = None,
+        phrase: str | None = None,
+        most: int = 1,
+    ) -> list[LeasedTask]:
+        """The most urgent tasks that fit, held for this key's person; none when there is no work."""
+        return self._run(self._api.lease_reviews(types, job_id, phrase, most))
+
+    def renew_review(self, held: LeasedTask) -> Lease:
+        """Holds a task longer. Raises `LeaseLost`."""
+        return self._run(self._api.renew_review(held))
+
+    def release_review(self, held: LeasedTask) -> None:
+        """Gives a task back for everyone. Raises `LeaseLost`."""
+        self._run(self._api.release_review(held))
+
+    def skip_review(self, held: LeasedTask) -> None:
+        """Leaves a task to others. Raises `LeaseLost`."""
+        self._run(self._api.skip_review(held))
+
+    def decide_review(
+        self,
+        held: LeasedTask,
+        kind: DecisionKind,
+        *,
+        pairs: Sequence[DecidedPair] = (),
+        active_seconds: float,
+        comment: str = "",
+        decision_id: str | None = None,
+    ) -> Decided:
+        """Stores a decision; the log has it when this returns. See `edited_pair` and `drawn_mask`.
+
+        Safe to repeat with the same `decision_id`; without one, each call is one decision, however often it
+        is tried on the wire. Raises `LeaseLost` and `AlreadyDecided`.
+        """
+        return self._run(self._api.decide_review(held, kind, pairs, active_seconds, comment, decision_id))
+
+    def queues(self, *, job_id: str | None = None) -> Queues:
+        """How much work waits for people, by type and reason."""
+        return self._run(self._api.queues(job_id))
 
     def create_export(self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
         """Writes a dataset of these jobs (none: of all)."""

@@ -113,6 +113,14 @@ class Conflict(ApiError):
     """409: it contradicts an earlier request, or the state does not allow it."""
 
 
+class AlreadyDecided(Conflict):
+    """409: another decision on the task came first; take the next task."""
+
+
+class LeaseLost(ApiError):
+    """412: the lease on a task has ended; `detail` says what became of it. Keep the work and lease again."""
+
+
 class TooLarge(ApiError):
     """413: the body, an image or the number of images passes a limit of the gateway."""
 
@@ -142,17 +150,22 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: LeaseLost,
     413: TooLarge,
     415: UnsupportedMedia,
     429: Overloaded,
     503: Overloaded,
 }
 
+_BY_CODE: Mapping[str, type[ApiError]] = {"already_decided": AlreadyDecided}
+"""Kinds that share their status with others."""
+
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """The exception for an answer of `status` >= 400, whatever its body: a problem, text or nothing."""
+    problem = _problem(status, headers, body)
     kind = _BY_STATUS.get(status, InvalidRequest if status < 500 else ServerFailure)
-    return kind(_problem(status, headers, body), retry_after(headers))
+    return _BY_CODE.get(problem.code, kind)(problem, retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

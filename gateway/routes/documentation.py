@@ -13,6 +13,7 @@ _WORDS: Final[dict[int, str]] = {
     403: "The key's roles do not allow it.",
     404: "No such thing for this tenant; the same for a foreign id as for an unknown one.",
     409: "It contradicts an earlier request.",
+    412: "The lease has ended or belongs to someone else; `detail` says what became of the task.",
     413: "The body, an image or the number of images passes a limit.",
     415: "That kind of body, or of every file in it, is not taken.",
     422: "Fields are wrong, or no image can be used.",

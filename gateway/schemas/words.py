@@ -22,6 +22,9 @@ ExhaustivityChoice = Literal[
     "accept", "reject", "reject_unseparated", "flag_label", "whole_image", "ungroundable"
 ]
 
+TaskType = Literal["annotate", "review", "exhaustivity", "audit", "negative"]
+DecisionKind = Literal["accept", "reject", "edit"]
+
 FINAL_STATUSES: frozenset[str] = frozenset({"waiting_for_people", "complete", "cancelled"})
 """Statuses at which the models have nothing more to do, and at which a job's event stream ends."""
 
