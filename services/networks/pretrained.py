@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def load_directory(kind: Any, folder: Path, model_type: str) -> tuple[Any, Any]:
         raise ModelError(
             f"{folder} holds a {config.get('model_type')!r} model; {model_type!r} is needed", invalid=False
         )
-    logging.disable_progress_bar()
+    silence: Callable[[], None] = logging.disable_progress_bar
+    silence()
     try:
         network, report = kind.from_pretrained(
             folder,

@@ -101,6 +101,7 @@ def evaluate(
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
     history = restore_network(folder / "checkpoint.pt", recipe.network())
+    recipe.calibration_scenes = TrainingScenes(calibration or scenes)
     metrics = recipe.evaluate(TrainingScenes(scenes), limit)
     report = {
         "network": network,
@@ -111,7 +112,6 @@ def evaluate(
     typer.echo(json.dumps(report, indent=1))
     (folder / "quality.json").write_text(json.dumps(report, indent=1), "utf-8")
     if export:
-        recipe.calibration_scenes = TrainingScenes(calibration or scenes)
         recipe.export(repository / network / "1")
 
 

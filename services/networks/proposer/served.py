@@ -55,10 +55,12 @@ class ServedProposer(BatchedModel[Look]):
         version: str,
         device: torch.device,
         dtype: torch.dtype,
+        threshold: float,
     ) -> None:
         self.version = version
         self._network = network.to(device)
         self._tokenizer = tokenizer
+        self._threshold = threshold
         self._device, self._dtype = device, dtype
         self._side = int(network.config.vision_config.image_size)
         number = tokenizer.convert_tokens_to_ids
@@ -122,9 +124,11 @@ class ServedProposer(BatchedModel[Look]):
         return dict(list(texts.items())[:most])
 
     def _answer(self, look: Look, state: Written) -> Tensors:
-        phrases = self._texts(state.phrases, look.phrases)
+        said = self._texts(state.phrases, LIMIT)
+        sure = [(text, worth) for text, worth in said.items() if worth >= self._threshold]
+        phrases = dict(sure[: look.phrases])
         negatives = {
-            text: worth for text, worth in self._texts(state.negatives, LIMIT).items() if text not in phrases
+            text: worth for text, worth in self._texts(state.negatives, LIMIT).items() if text not in said
         }
         negatives = dict(list(negatives.items())[: look.negatives])
         return {
@@ -141,7 +145,12 @@ def load_served(settings: NetworkSettings) -> ServedProposer:
     folder = settings.weights("concept_proposer")
     network, tokenizer = load_directory(LlavaForConditionalGeneration, folder, "llava")
     device = choose_device(settings.device)
-    name = str(read_json(folder / "tercet.json").get("name", "llava"))
+    extra = read_json(folder / "tercet.json")
     return ServedProposer(
-        network, tokenizer, f"{name}-{fingerprint(folder)}", device, choose_dtype(settings.precision, device)
+        network,
+        tokenizer,
+        f"{extra.get('name', 'llava')}-{fingerprint(folder)}",
+        device,
+        choose_dtype(settings.precision, device),
+        float(extra.get("phrase_threshold", 0.0)),
     )

@@ -5,7 +5,9 @@ misses.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from services.networks.proposer.architecture import build_tiny, embed_image
 from services.networks.proposer.decoding import Marks, decode
 from services.networks.proposer.language import IMAGE, NEGATIVES, SEPARATOR, write
 from services.scenes.ontology import ontology
+from services.trainer.calibration import average_precision
 from services.trainer.optimisation import optimisers, rate_factor, set_rate
 from services.trainer.phrase_bank import composition_numbers, phrase_bank, scene_tokenizer
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
@@ -31,6 +34,15 @@ FROZEN = 0.35
 WRITTEN_NEGATIVES = 3
 TOWER_SHARE = 0.3
 """The tower's learning rate as a share of the others'."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One scene: the full phrases that hold, those said with their probability, and the negatives said."""
+
+    there: frozenset[str]
+    said: dict[str, float]
+    negatives: list[str]
 
 
 class ProposerRecipe(Recipe):
@@ -111,37 +123,50 @@ class ProposerRecipe(Recipe):
         return write(phrases, chosen)
 
     @torch.inference_mode()
-    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Precision and recall of full phrases, of two words and of kinds; share of negatives that are truly
-        absent.
-        """
+    def listen(self, scenes: TrainingScenes, limit: int) -> list[Heard]:
+        """What the network says of the first `limit` scenes, beside the truth."""
         self.llava.eval()
-        counts = {name: [0, 0, 0] for name in ("full phrases", "two words", "kinds", "held-out triples")}
-        negatives, absent, close = 0, 0, 0
+        heard = []
         for batch in scenes.in_order(25, limit):
             with autocast(self.around.device, self.around.dtype):
                 image = embed_image(self.llava, resize(batch).to(self.around.device))
                 written = decode(self.llava, image, self.marks, 20, WRITTEN_NEGATIVES, 92)
             for rows, state in zip(composition_numbers(batch.objects), written, strict=True):
-                there = {full_phrase(int(row)) for row in rows if row < 384}
-                said = {
-                    " ".join(self.tokenizer.convert_ids_to_tokens(list(tokens)))
-                    for tokens, _ in state.phrases
-                }
-                unseen = {phrase for phrase in there if tuple(phrase.split()) in ontology().held_out}
-                for name, cut in (("full phrases", _whole), ("two words", _two), ("kinds", _kind)):
-                    first, second = {cut(p) for p in said}, {cut(p) for p in there}
-                    for place, number in enumerate((len(first & second), len(first), len(second))):
-                        counts[name][place] += number
-                counts["held-out triples"][0] += len(unseen & said)
-                counts["held-out triples"][2] += len(unseen)
-                for tokens, _ in state.negatives:
-                    text = " ".join(self.tokenizer.convert_ids_to_tokens(list(tokens)))
-                    negatives += 1
-                    absent += text not in there
-                    close += any(len(set(text.split()) & set(phrase.split())) == 2 for phrase in there)
+                there = frozenset(full_phrase(int(row)) for row in rows if row < 384)
+                said = {self._spell(tokens): math.exp(worth) for tokens, worth in state.phrases}
+                heard.append(Heard(there, said, [self._spell(tokens) for tokens, _ in state.negatives]))
         self.llava.train()
-        metrics: Metrics = {}
+        return heard
+
+    def threshold(self) -> float:
+        """The probability from which on a phrase is worth saying: best F1 on the scenes for calibration."""
+        if self.calibration_scenes is None:
+            return 0.0
+        heard = self.listen(self.calibration_scenes, 300)
+        scored = [(worth, text in one.there) for one in heard for text, worth in one.said.items()]
+        return average_precision(scored, sum(len(one.there) for one in heard))[2]
+
+    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
+        """Precision and recall of full phrases, two words and kinds; how many negatives are truly absent."""
+        counts = {name: [0, 0, 0] for name in ("full phrases", "two words", "kinds", "held-out triples")}
+        negatives, absent, close = 0, 0, 0
+        threshold = self.threshold()
+        for one in self.listen(scenes, limit):
+            said = {text for text, worth in one.said.items() if worth >= threshold}
+            unseen = {phrase for phrase in one.there if tuple(phrase.split()) in ontology().held_out}
+            for name, cut in (("full phrases", _whole), ("two words", _two), ("kinds", _kind)):
+                first, second = {cut(p) for p in said}, {cut(p) for p in one.there}
+                for place, number in enumerate((len(first & second), len(first), len(second))):
+                    counts[name][place] += number
+            counts["held-out triples"][0] += len(unseen & said)
+            counts["held-out triples"][2] += len(unseen)
+            negatives += len(one.negatives)
+            absent += sum(text not in one.there for text in one.negatives)
+            close += sum(
+                any(len(set(text.split()) & set(phrase.split())) == 2 for phrase in one.there)
+                for text in one.negatives
+            )
+        metrics: Metrics = {"phrase threshold": threshold}
         for name, (right, said_count, there_count) in counts.items():
             if name != "held-out triples":
                 metrics[f"precision, {name}"] = right / max(said_count, 1)
@@ -151,12 +176,16 @@ class ProposerRecipe(Recipe):
             "negatives close": close / max(negatives, 1),
         }
 
+    def _spell(self, tokens: tuple[int, ...]) -> str:
+        return " ".join(self.tokenizer.convert_ids_to_tokens(list(tokens)))
+
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.llava.config.save_pretrained(folder)
         save_half(self.llava, folder / "model.safetensors")
         self.tokenizer.save_pretrained(folder)
-        (folder / "tercet.json").write_text(json.dumps({"name": "llava-tiny"}), "utf-8")
+        extra = {"name": "llava-tiny", "phrase_threshold": round(self.threshold(), 4)}
+        (folder / "tercet.json").write_text(json.dumps(extra), "utf-8")
 
 
 def start_from_grounder(tower: nn.Module, repository: Path) -> None:

@@ -23,8 +23,7 @@ from services.trainer.scenes import Batch, TrainingScenes
 
 OBJECTS_AN_IMAGE = 3
 BOX_JITTER = (0.08, 0.2)
-"""Most that a side of a box is moved, as a share of the object's: half the boxes as a person draws them, half as the
-grounder finds them."""
+"""Most that a side of a box moves, in sides of the object: as people draw, and as the grounder finds it."""
 CORRECTED_SHARE = 0.15
 """Share of steps with a third pass: the first mask and a click on its error go back in."""
 
