@@ -44,10 +44,18 @@ class Engine:
 
 @contextmanager
 def embedded_engine(
-    state: Path, log: Path, *, command: Sequence[str] = COMMAND, stop_seconds: float = STOP_SECONDS
+    state: Path,
+    log: Path,
+    *,
+    port: int | None = None,
+    command: Sequence[str] = COMMAND,
+    stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[Engine]:
-    """The one process on a free port, ready for jobs; stopped at the end for sure. Raises `EngineFailed`."""
-    port = _free_port()
+    """The one process, ready for jobs, on a free port unless told; stopped at the end for sure.
+
+    Raises `EngineFailed`.
+    """
+    port = port or free_port()
     key_file = state / "api-key"
     environment = {
         **os.environ,
@@ -145,7 +153,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

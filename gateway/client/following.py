@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from gateway.client.errors import Unreachable, WaitExpired
+from gateway.client.errors import ClientError, Overloaded, ServerFailure, Unreachable, WaitExpired
 from gateway.client.flow import Close, Emit, Flow, Pause, Request, open_stream, read
 from gateway.client.retry import Retrying
 from gateway.client.settings import ClientSettings
@@ -30,7 +30,18 @@ class _Sight:
         self._now = now
         self._job_id, self._timeout = job_id, timeout
         self._deadline = None if timeout is None else now() + timeout
+        self._met_at: float | None = None
         self.seen: Job | None = None
+
+    def met(self) -> None:
+        """The gateway has answered just now."""
+        self._met_at = self._now()
+
+    def missed(self, error: ClientError, outage: float) -> None:
+        """It has not. Raises the error when it has been away for more than `outage` seconds, or always."""
+        self.left(0)
+        if self._met_at is None or self._now() - self._met_at > outage:
+            raise error
 
     @property
     def over(self) -> bool:
@@ -80,7 +91,7 @@ class Following:
             yield from self._poll(job_id, sight)
 
     def _listen(self, job_id: str, sight: _Sight) -> Flow[None]:
-        last_id, barren, lost = "", 0, 0
+        last_id, barren, lost, met = "", 0, 0, False
         while not sight.over:
             parser = EventParser()
             parser.last_id = last_id
@@ -88,25 +99,28 @@ class Following:
             try:
                 response = yield from open_stream(self._request(job_id, last_id, sight))
                 yield from self._accept(response)
-                lost = 0
+                sight.met()
+                lost, met = 0, True
                 while not sight.over and (chunk := (yield from read(response))) is not None:
                     for event in parser.feed(chunk):
                         job = _job(event.data)
                         heard = heard or job is not None
                         if job is not None and sight.shows(job):
                             yield Emit(job)
+                    sight.met()
                     sight.left(0)
                 yield Close(response)
             except httpx.TransportError as error:
-                sight.left(0)
-                if not heard and (lost := lost + 1) >= self._retrying.attempts:
-                    raise Unreachable(self._retrying.url, error) from error
+                lost += 1
+                if met or lost >= self._retrying.attempts:
+                    sight.missed(Unreachable(self._retrying.url, error), self._settings.outage)
             last_id = parser.last_id
             barren = 0 if heard else barren + 1
             if barren >= BARREN_STREAMS and not lost:
                 raise _NoEvents
             if not sight.over:
-                pause = parser.retry if parser.retry is not None else self._retrying.pause(max(1, barren))
+                asked = parser.retry if not lost else None
+                pause = asked if asked is not None else self._retrying.pause(max(1, barren))
                 yield Pause(sight.left(min(pause, self._settings.longest_pause)))
 
     def _accept(self, response: httpx.Response) -> Flow[None]:
@@ -119,9 +133,14 @@ class Following:
 
     def _poll(self, job_id: str, sight: _Sight) -> Flow[None]:
         while not sight.over:
-            job = yield from self._look(job_id)
-            if sight.shows(job):
-                yield Emit(job)
+            try:
+                job = yield from self._look(job_id)
+            except (Unreachable, Overloaded, ServerFailure) as error:
+                sight.missed(error, self._settings.outage)
+            else:
+                sight.met()
+                if sight.shows(job):
+                    yield Emit(job)
             if not sight.over:
                 yield Pause(sight.left(self._settings.poll_interval))
 

@@ -49,6 +49,11 @@ class ClientSettings(BaseSettings):
     poll_interval: float = Field(
         default=1.0, gt=0, description="seconds between looks at a job where events cannot be had"
     )
+    outage: float = Field(
+        default=180.0,
+        ge=0,
+        description="seconds that a watch waits for a gateway that it had and that is away",
+    )
     event_silence: float = Field(
         default=45.0, gt=0, description="seconds without any byte after which the event stream counts as lost"
     )

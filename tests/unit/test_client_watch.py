@@ -112,6 +112,37 @@ def test_a_gateway_that_is_gone_for_long_is_an_error(kind: Kind) -> None:
     assert len(caller.requests) == 4
 
 
+def test_a_gateway_that_comes_back_in_time_is_waited_for(kind: Kind) -> None:
+    away = [httpx.ConnectError("refused") for _ in range(9)]
+    caller = Caller(kind, Script(events(told(0)), *away, events(told(1, "complete"))), outage=600)
+    assert counts(caller("watch", "job_1")) == [0, 1]
+    assert caller.time.passed > 60
+
+
+def test_a_gateway_that_stays_away_is_given_up(kind: Kind) -> None:
+    answers = iter([events(told(0))])
+
+    def once(_: httpx.Request) -> httpx.Response:
+        for answer in answers:
+            return answer
+        raise httpx.ConnectError("refused")
+
+    caller = Caller(kind, once, outage=120)
+    with pytest.raises(Unreachable):
+        caller("watch", "job_1")
+    assert 120 < caller.time.passed < 200
+
+
+@pytest.mark.parametrize("failing", [502, 503])
+def test_looks_outlive_a_failing_gateway_too(kind: Kind, failing: int) -> None:
+    def look(number: int, status: str) -> httpx.Response:
+        return httpx.Response(200, json=job_body(status=status, counts={"complete": number}))
+
+    bad = [problem(failing, "failing", "restarting") for _ in range(6)]
+    caller = Caller(kind, Script(bad[0], look(0, "running"), *bad[1:], look(1, "complete")), attempts=3)
+    assert counts(caller("watch", "job_1")) == [0, 1]
+
+
 def test_wait_gives_the_last_sight(kind: Kind) -> None:
     caller = Caller(kind, Script(events(told(0), told(1, "waiting_for_people", open_tasks=4))))
     assert caller("wait", "job_1").open_tasks == 4
