@@ -22,7 +22,8 @@ run: environment ## The gateway with everything embedded, for your own images
 	@$(PY) -m services.embedded $(ARGS)
 
 .PHONY: test
-test: setup ## All tests, on the real stack. ARGS="-k text" picks some
+test: ## All tests, on the real stack. ARGS="-k text" picks some
+	@sh deploy/local/setup.sh test
 	@$(PY) -m pytest tests $(ARGS)
 
 .PHONY: test-unit

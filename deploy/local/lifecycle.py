@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from deploy.local import kafka, triton
+from deploy.local import kafka, triton, views
 from deploy.local.ports import Ports, is_free
 from deploy.local.processes import marked_processes
 from deploy.local.spec import INFRASTRUCTURE, PARTS, STACK_MARK, StackSpec
@@ -69,9 +69,13 @@ class LocalStack:
             self._start_and_wait(infrastructure, deadline)
             if "kafka" in self.spec.parts:
                 try:
-                    create_topics(self.spec, deadline)
+                    fresh = bool(create_topics(self.spec, deadline))
                 except (KafkaError, TimeoutError) as error:
                     raise StackError(f"the topics could not be created: {error}") from error
+                if "redis" in self.spec.parts and views.lost(self.spec):
+                    if not fresh:
+                        self._rebuild_views(described, deadline)
+                    views.note_whole(self.spec)
             self._start_and_wait(
                 [process for process in described if process not in infrastructure], deadline
             )
@@ -172,6 +176,15 @@ class LocalStack:
 
     def log(self, name: str) -> Path:
         return self.spec.logs / f"{name}.log"
+
+    def _rebuild_views(self, described: Sequence[Process], deadline: float) -> None:
+        for process in described:
+            if process.part in views.OWNERS:
+                self._supervisor.stop(process.name)
+        try:
+            views.rebuild(described, self._say, max(1.0, deadline - time.monotonic()))
+        except RuntimeError as error:
+            raise StackError(str(error)) from error
 
     def _prepare(self) -> list[Process]:
         self.spec.logs.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 `setup.py environment` makes .venv with the locked packages, the editable install and the compiled protos.
 `setup.py stack` also makes sure of what the real stack runs on: Redis, Java 17, Maven and libpython.
+`setup.py test` also makes sure of kcat, with which the tests read the topics as a stranger would.
 It says what it installs, and does nothing and says nothing when all is there.
 """
 
@@ -35,7 +36,7 @@ class SetupError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     wanted = arguments[0] if arguments else "stack"
-    if wanted not in ("environment", "stack"):
+    if wanted not in ("environment", "stack", "test"):
         print(__doc__)
         return 2
     HOME.mkdir(exist_ok=True)
@@ -43,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         with (HOME / "setup.lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # two `make` at once: the second finds the work done
             environment()
-            if wanted == "stack":
-                stack()
+            if wanted != "environment":
+                stack(further=("kcat",) if wanted == "test" else ())
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -73,13 +74,16 @@ def environment() -> None:
         _say(done.strip())
 
 
-def stack() -> None:
-    """Make sure of the programs that the real stack needs; on Debian install those that are missing."""
+def stack(further: Sequence[str] = ()) -> None:
+    """Make sure of the programs that the real stack needs; on Debian install those that are missing.
+
+    `further` programs have a Debian package of the same name.
+    """
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise SetupError(
             "the real stack needs Linux on x86-64, for Triton's wheel; `make demo` runs anywhere"
         )
-    packages = []
+    packages = [program for program in further if shutil.which(program) is None]
     if shutil.which("redis-server") is None:
         packages.append("redis-server")
     if _java_version() < 17:
