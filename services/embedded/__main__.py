@@ -50,9 +50,14 @@ def main(arguments: list[str]) -> int:
 
 
 def located(settings: EmbeddedSettings) -> EmbeddedSettings:
-    """The settings with the blobs and the key below the state folder, unless they were put elsewhere."""
+    """The settings with the blobs below the state folder, unless they were put elsewhere.
+
+    So is the key of a state folder of one's own; that of the default one is where the client looks for it.
+    """
     state = settings.state.absolute()
-    places = {"state": state, "blobs_url": (state / "blobs").as_uri(), "key_file": state / "api-key"}
+    places: dict[str, object] = {"state": state, "blobs_url": (state / "blobs").as_uri()}
+    if "state" in settings.model_fields_set:
+        places["key_file"] = state / "api-key"
     given = settings.model_fields_set - {"state"}
     return settings.model_copy(update={name: place for name, place in places.items() if name not in given})
 
