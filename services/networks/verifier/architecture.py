@@ -73,8 +73,13 @@ class Verifier(nn.Module):
             nn.GELU(),
             nn.Linear(2 * TINY_WIDTH, TINY_WIDTH),
         )
+        # The tower's tokens have a large common part; normalised, masks and phrases added to them show.
+        self.memory_norm = nn.LayerNorm(TINY_WIDTH)
         self.phrase_key = nn.Sequential(
-            nn.Linear(TINY_WIDTH, TINY_WIDTH), nn.GELU(), nn.Linear(TINY_WIDTH, TINY_WIDTH)
+            nn.Linear(TINY_WIDTH, TINY_WIDTH),
+            nn.GELU(),
+            nn.Linear(TINY_WIDTH, TINY_WIDTH),
+            nn.LayerNorm(TINY_WIDTH),
         )
         self.token_key = nn.Sequential(nn.LayerNorm(TINY_WIDTH), nn.Linear(TINY_WIDTH, TINY_WIDTH))
         self.match_out = nn.Linear(TINY_WIDTH, TINY_WIDTH)
@@ -83,15 +88,14 @@ class Verifier(nn.Module):
         self.task_embed = nn.Embedding(len(TASKS), TINY_WIDTH)
         self.layers = nn.ModuleList([DecoderLayer(TINY_WIDTH, 3) for _ in range(DECODER_LAYERS)])
         self.heads = nn.ModuleDict({task: nn.Linear(TINY_WIDTH, len(CHOICES[task])) for task in TASKS})
-        nn.init.zeros_(self.match_out.weight)
-        nn.init.zeros_(self.match_out.bias)
         nn.init.normal_(self.word_embed.weight, std=0.3)
         nn.init.normal_(self.task_embed.weight, std=0.3)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Tokens [B, 441, D] of normalised pixels [B, 3, 252, 252]."""
         hidden: Tensor = self.tower(pixel_values=pixels).last_hidden_state
-        return hidden[:, 1:]
+        normal: Tensor = self.memory_norm(hidden[:, 1:])
+        return normal
 
     def encode_crops(self, crops: Tensor) -> Tensor:
         """Tokens [N, 200, D] of near and far crops [N, 2, 5, 120, 120] with normalised colours."""
@@ -100,7 +104,8 @@ class Verifier(nn.Module):
         patches = self.tower.embeddings.patch_embedding(flat[:, :3]) + self.crop_mask_embed(flat[:, 3:])
         tokens = patches.flatten(2).transpose(1, 2) + self.crop_position_embed.repeat(count, 1, 1)
         hidden: Tensor = self.tower.encoder(inputs_embeds=self.tower.pre_layernorm(tokens)).last_hidden_state
-        return hidden.reshape(count, -1, hidden.shape[-1])
+        normal: Tensor = self.memory_norm(hidden.reshape(count, -1, hidden.shape[-1]))
+        return normal
 
     def lay_masks(self, tokens: Tensor, sheets: Tensor) -> Tensor:
         """Image tokens [N, 441, D] with mask sheets [N, 2, 252, 252] laid over them."""
