@@ -22,18 +22,27 @@ from gateway.cli.failures import tell
 from gateway.cli.jobs import Stage
 from gateway.cli.progress import StepTimes, follow
 from gateway.client import Client, ClientError, ClientSettings, JobOptions
+from gateway.schemas import Thresholds
 from services.scenes.dataset import write_dataset
 
 MODELS = frozenset({"sam", "concept_grounder", "concept_proposer", "verifier"})
 MODELS_SECONDS = 180.0
 FAILED = 1
 INTERRUPTED = 130
+ACCEPT_ABOVE, REJECT_BELOW = 0.4, 0.2
+"""The small bundled verifier scores right pairs about .5; the default of a job is far stricter."""
 
 
 def main(
     stack: Annotated[bool, typer.Option("--stack", help="Use the stack that runs at TERCET_URL.")] = False,
     images: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 24,
     stage: Annotated[Stage, typer.Option(help="How they are worked on.")] = "automatic",
+    accept_above: Annotated[
+        float, typer.Option(min=0, max=1, help="A pair scoring above this joins the dataset unseen.")
+    ] = ACCEPT_ABOVE,
+    reject_below: Annotated[
+        float, typer.Option(min=0, max=1, help="A pair scoring below this is rejected.")
+    ] = REJECT_BELOW,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for everything. Default: .tercet/demo, or .tercet/demo-stack.")
@@ -46,7 +55,9 @@ def main(
     folder = (out or Path(".tercet", "demo-stack" if stack else "demo")).absolute()
     try:
         with _terminable(), _alone(folder):
-            if not _run(console, folder, stack, images, stage, seed, keep, timeout):
+            thresholds = Thresholds(accept_above=accept_above, reject_below=reject_below)
+            options = JobOptions(stage=stage, name="demo", thresholds=thresholds)
+            if not _run(console, folder, stack, images, options, seed, keep, timeout):
                 raise typer.Exit(FAILED)
     except KeyboardInterrupt:
         tell("interrupted; nothing is left running" if not stack else "interrupted")
@@ -64,7 +75,7 @@ def _run(
     folder: Path,
     stack: bool,
     images: int,
-    stage: Stage,
+    options: JobOptions,
     seed: int,
     keep: bool,
     timeout: float,
@@ -89,8 +100,13 @@ def _run(
             with console.status("loading the models"):
                 _await_models(client, console)
             times = StepTimes()
-            job = client.submit(scenes / "images", JobOptions(stage=stage, name="demo"))
+            job = client.submit(scenes / "images", options)
             console.print(f"{job.id}: {job.images} images submitted, stage {job.stage}", markup=False)
+            if options.stage == "automatic" and options.thresholds != Thresholds():
+                console.print(
+                    f"pairs scoring above {options.thresholds.accept_above:g} are accepted here: the bundled "
+                    f"verifier gives low scores (the default of a job is {Thresholds().accept_above:g})"
+                )
             job = follow(client.watch(job.id, timeout=timeout), console, times)
             with console.status("fetching annotations, overlays and datasets"):
                 outcome = collect(client, job, sent, folder)
@@ -104,9 +120,14 @@ def _run(
         if outcome.missing:
             tell(f"{len(outcome.missing)} images are not accounted for as they must be")
         else:
-            _next_steps(
-                console, settings, folder, sent, job.id, running=stack or keep, embedded=engine is not None
-            )
+            console.print("\nTry next:", style="bold")
+            if stack:
+                key_file = settings.key_file if "key_file" in settings.model_fields_set else None
+                _next_steps(console, settings, key_file, sent[0], job.id)
+            elif keep:
+                _next_steps(console, settings, settings.key_file, sent[0], job.id)
+            else:
+                _next_commands(console)
         if keep and engine is not None:
             _stay(console, engine)
         return not outcome.missing
@@ -122,41 +143,37 @@ def _await_models(client: Client, console: Console) -> None:
     if missing:
         told = ", ".join(sorted(missing))
         console.print(f"not loaded after {MODELS_SECONDS:g} s: {told}; going on without", markup=False)
-    console.print("models: " + ", ".join(f"{model.name} {model.weights}" for model in served), markup=False)
+    console.print(
+        "models: " + ", ".join(f"{model.name} {model.weights}".strip() for model in served), markup=False
+    )
 
 
 def _next_steps(
-    console: Console,
-    settings: ClientSettings,
-    folder: Path,
-    sent: list[Path],
-    job_id: str,
-    *,
-    running: bool,
-    embedded: bool,
+    console: Console, settings: ClientSettings, key_file: Path | None, image: Path, job_id: str
 ) -> None:
-    first = hashlib.sha256(sent[0].read_bytes()).hexdigest()
-    console.print("\nTry next:", style="bold")
-    if running:
-        where = (
-            f"TERCET_URL={settings.url} TERCET_KEY_FILE={_short(folder / 'state' / 'api-key')} "
-            if embedded
-            else ""
-        )
-        console.print(f"  {where}tercet jobs show {job_id}", markup=False)
-        console.print(f"  {where}tercet images annotations {first}", markup=False)
-        console.print(f"  {where}tercet lag", markup=False)
-        console.print(f"  {where}tercet jobs submit YOUR-FOLDER --stage automatic --watch", markup=False)
-        console.print(f"  open {settings.url}/docs", markup=False)
-    else:
-        console.print(
-            "  make demo ARGS=--keep      the same, and the gateway stays for `tercet` and the browser"
-        )
-        console.print(
-            "  make run                   the gateway for your own images, then in another terminal:"
-        )
-        console.print("  .venv/bin/tercet jobs submit YOUR-FOLDER --stage automatic --watch")
-        console.print("  make demo STACK=1          the same through Kafka, Redis, gRPC and Triton")
+    """Commands that work as they are on the gateway that runs; `key_file` where its key must be told."""
+    image_id = hashlib.sha256(image.read_bytes()).hexdigest()
+    told = f" TERCET_KEY_FILE={_short(key_file)}" if key_file is not None else ""
+    for line in (
+        f"  export TERCET_URL={settings.url}{told}",
+        f"  .venv/bin/tercet jobs show {job_id}",
+        f"  .venv/bin/tercet images annotations {image_id}",
+        "  .venv/bin/tercet lag",
+        "  .venv/bin/tercet jobs submit YOUR-FOLDER --stage automatic --watch",
+        f"  open {settings.url}/docs",
+    ):
+        console.print(line, markup=False)
+
+
+def _next_commands(console: Console) -> None:
+    """What to do when nothing is left running."""
+    for line in (
+        "  make demo ARGS=--keep    the same, and the gateway stays for `tercet` and the browser",
+        "  make run                 the gateway for your own images; then in another terminal:",
+        "  .venv/bin/tercet jobs submit YOUR-FOLDER --stage automatic --watch",
+        "  make demo STACK=1        the same through Kafka, Redis, gRPC and Triton",
+    ):
+        console.print(line, markup=False)
 
 
 def _stay(console: Console, engine: Engine) -> None:

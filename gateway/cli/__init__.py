@@ -1,7 +1,8 @@
 """The command line: `tercet --help`.
 
 Where the gateway is: `--url`, TERCET_URL, else http://127.0.0.1:8080. With which key: TERCET_API_KEY, else
-the nearest `.tercet/api-key` upwards of the working directory (TERCET_KEY_FILE names another).
+the nearest `.tercet/api-key` (of `make up`) or `.tercet/embedded/api-key` (of `make run`) upwards of the
+working directory; TERCET_KEY_FILE names another.
 
 With `--json` a command writes one JSON document to stdout and nothing else; progress and errors go to stderr.
 

@@ -98,7 +98,10 @@ class InvalidRequest(ApiError):
 class Unauthenticated(ApiError):
     """401: no key, or an unknown or revoked one."""
 
-    advice = "Set TERCET_API_KEY, or work in a folder below which `.tercet/api-key` of a local gateway lies"
+    advice = (
+        "Set TERCET_API_KEY, or TERCET_KEY_FILE to the local gateway's key: .tercet/api-key of `make up`, "
+        ".tercet/embedded/api-key of `make run`"
+    )
 
 
 class Forbidden(ApiError):

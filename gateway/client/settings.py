@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway.client.errors import UnusableKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+LOCAL_KEY_FILE = Path(".tercet/api-key")
+EMBEDDED_KEY_FILE = Path(".tercet/embedded/api-key")
 
 
 class ClientSettings(BaseSettings):
@@ -28,10 +30,10 @@ class ClientSettings(BaseSettings):
         description="API key; without it the key file is read",
     )
     key_file: Path = Field(
-        default=Path(".tercet/api-key"),
+        default=LOCAL_KEY_FILE,
         validation_alias="TERCET_KEY_FILE",
         description="file that holds the key of a local gateway; a relative path is looked for in the "
-        "working directory and in each folder above it",
+        "working directory and in each folder above it, and the default's neighbour of `make run` after it",
     )
     connect_timeout: float = Field(default=5.0, gt=0, description="seconds to wait for a connection")
     read_timeout: float = Field(
@@ -66,6 +68,8 @@ class ClientSettings(BaseSettings):
         if self.api_key is not None and self.api_key.get_secret_value().strip():
             return _checked(self.api_key.get_secret_value().strip(), "TERCET_API_KEY")
         path = find_key_file(self.key_file)
+        if path is None and self.key_file == LOCAL_KEY_FILE:
+            path = find_key_file(EMBEDDED_KEY_FILE)
         if path is None:
             return None
         lines = path.read_text("utf-8", "replace").strip().splitlines()

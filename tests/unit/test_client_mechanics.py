@@ -391,6 +391,20 @@ def test_key_file_is_found_upwards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert find_key_file(Path(".tercet/none")) is None
 
 
+def test_the_key_of_make_run_is_found_where_there_is_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TERCET_API_KEY", raising=False)
+    monkeypatch.delenv("TERCET_KEY_FILE", raising=False)
+    (tmp_path / ".tercet/embedded").mkdir(parents=True)
+    (tmp_path / ".tercet/embedded/api-key").write_text("of-make-run\n")
+    monkeypatch.chdir(tmp_path)
+    assert ClientSettings().key() == "of-make-run"
+    assert ClientSettings(key_file=Path("elsewhere")).key() is None
+    (tmp_path / ".tercet/api-key").write_text("of-make-up\n")
+    assert ClientSettings().key() == "of-make-up"
+
+
 @pytest.mark.parametrize("key", ["two words", "line\nend", "schlüssel"])
 def test_a_key_that_is_none_is_not_told(key: str) -> None:
     with pytest.raises(UnusableKey) as raised:
