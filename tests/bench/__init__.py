@@ -1,0 +1,1 @@
+"""`make bench`: the pipeline's throughput beside the bare model calls, and where the rest goes."""
