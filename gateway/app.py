@@ -20,6 +20,7 @@ from gateway.state import GatewayState
 
 _VERSION: Final = "1"
 _BODY_BYTES: Final = MIB
+_LARGE_BODIES_BYTES: Final = 64 * MIB
 _DESCRIPTION: Final = """
 Submit images; get the concepts in them (noun phrases), a mask for every instance of each, and hard
 negatives, at a known quality and a known human cost.
@@ -66,7 +67,11 @@ def create_app(state: GatewayState) -> FastAPI:
     app.state.gateway = state
     errors.install(app)
     app.add_middleware(
-        BodyLimit, most=_BODY_BYTES, except_for=jobs.SUBMISSION, larger=reviews.DECISION_BODIES
+        BodyLimit,
+        most=_BODY_BYTES,
+        except_for=jobs.SUBMISSION,
+        larger=reviews.DECISION_BODIES,
+        beyond=_LARGE_BODIES_BYTES,
     )
     app.add_middleware(RequestContext)
     for module in (jobs, images, reviews, exports, operations, health):
