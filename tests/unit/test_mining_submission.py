@@ -103,6 +103,10 @@ def broken_rle(pair: concepts_pb2.Pair) -> None:
     pair.masks[0].counts = b"12"
 
 
+def endless_rle(pair: concepts_pb2.Pair) -> None:
+    pair.masks[0].counts = b"o" * 100
+
+
 def malformed_rle(pair: concepts_pb2.Pair) -> None:
     pair.masks[0].counts = b"\x00\xff"
 
@@ -150,6 +154,7 @@ def too_many_masks(pair: concepts_pb2.Pair) -> None:
         (wrong_size, "20 x 10 pixels"),
         (broken_rle, "covers"),
         (malformed_rle, "malformed"),
+        (endless_rle, "endless"),
         (empty_mask, "empty"),
         (box_outside, "not inside"),
         (box_not_a_number, "not inside"),
