@@ -30,8 +30,8 @@ from services.trainer.recipes.base import Metrics, Recipe, Surroundings
 from services.trainer.recipes.proposer import start_from_grounder
 from services.trainer.scenes import Batch, TrainingScenes
 
-MASK_CASES, SET_CASES, PRESENCE_CASES = 4, 5, 8
-"""Cases a scene."""
+FIRST_CASES, CASES = (1, 2, 20), (4, 5, 8)
+"""Cases of mv, ev and nv a scene: at first mostly presence, which is cheap and teaches the words."""
 
 FIXED = 0.4
 """Share of a run in which whole images teach the tower nothing, which saves a quarter of the time."""
@@ -62,8 +62,9 @@ class VerifierRecipe(Recipe):
 
     @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
-        drawn = draw_cases(batch, self.around.rng, held_out=False)
         self._learning_wholes = progress >= FIXED
+        counts = CASES if self._learning_wholes else FIRST_CASES
+        drawn = draw_cases(batch, self.around.rng, counts, held_out=False)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
         for task, (logits, answers) in self._answers(batch, drawn).items():
@@ -124,7 +125,7 @@ class VerifierRecipe(Recipe):
         right: dict[str, list[Tensor]] = {task: [] for task in CHOICES}
         kinds: dict[str, list[str]] = {task: [] for task in CHOICES}
         for batch in scenes.in_order(self.batch_size, limit):
-            drawn = draw_cases(batch, rng, held_out=True)
+            drawn = draw_cases(batch, rng, CASES, held_out=True)
             for task, (found, answers) in self._answers(batch, drawn).items():
                 logits[task].append(found.cpu())
                 right[task].append(answers.cpu())
@@ -165,17 +166,19 @@ class VerifierRecipe(Recipe):
         (folder / "tercet.json").write_text(json.dumps({"temperatures": temperatures}), "utf-8")
 
 
-def draw_cases(batch: Batch, rng: np.random.Generator, *, held_out: bool) -> Drawn:
-    """Cases of every scene of a batch by task, with the number of their scene."""
+def draw_cases(
+    batch: Batch, rng: np.random.Generator, counts: tuple[int, int, int], *, held_out: bool
+) -> Drawn:
+    """Cases of every scene of a batch by task, `counts` of mv, ev and nv, with the number of their scene."""
     drawn: Drawn = {task: [] for task in CHOICES}
     for number in range(len(batch.ids)):
         objects = batch.objects[number][batch.present[number]]
         rows = ((objects[:, 0] * 4 + objects[:, 1]) * 12 + objects[:, 2]).tolist()
         maker = CaseMaker(batch.ids[number], rows, rng, held_out=held_out)
         wanted: tuple[tuple[str, int, Callable[[], MaskCase | SetCase | None]], ...] = (
-            ("mv", MASK_CASES, maker.mask_case),
-            ("ev", SET_CASES, maker.set_case),
-            ("nv", PRESENCE_CASES, maker.presence_case),
+            ("mv", counts[0], maker.mask_case),
+            ("ev", counts[1], maker.set_case),
+            ("nv", counts[2], maker.presence_case),
         )
         for task, count, make in wanted:
             made = [make() for _ in range(count)]
