@@ -19,6 +19,7 @@ _POLL_SECONDS = 0.02
 BENCH = "this benchmark"
 OTHERS = "others on the machine"
 IDLE = "idle"
+NOT_THE_STACK = (BENCH, OTHERS, IDLE)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Memory:
 
     now: int
     peak: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a process started: seconds until it was ready, and its processor seconds by then."""
+
+    seconds: float
+    processor: float
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,8 @@ def memory(stack: LocalStack) -> dict[str, Memory]:
     return found
 
 
-def start_seconds(stack: LocalStack, name: str, *, limit: float = 120) -> float:
-    """Stop the process, start it, and the seconds until it is ready (gRPC health says SERVING).
+def restarted(stack: LocalStack, name: str, *, limit: float = 180) -> Start:
+    """Stop the process, start it, and wait until it is ready (gRPC health says SERVING).
 
     Raises `StackError` when it is not within the limit.
     """
@@ -107,10 +116,11 @@ def start_seconds(stack: LocalStack, name: str, *, limit: float = 120) -> float:
     while process.probe.missing() is not None and not failed:
         pause.wait(_POLL_SECONDS)
     seconds = time.monotonic() - began
+    used = 0.0 if failed else sum(map(_cpu_seconds, tree(stack.pid(name))))
     starting.join()
     if failed:
         raise failed[0]
-    return seconds
+    return Start(seconds, used)
 
 
 def processor() -> str:

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from tests.bench import pipeline
+from tests.bench import machine, pipeline
 from tests.bench.calls import Bare
-from tests.bench.machine import Memory
+from tests.bench.machine import Memory, Start
 from tests.bench.pipeline import Pass
 
 _MIB = 2**20
@@ -35,8 +35,7 @@ class Results:
     alone: dict[str, float] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
     """Share of a stage's thread time, alone, in which no model call of it is under way."""
-    start: dict[str, float] = field(default_factory=dict)
-    """Seconds from spawning a process until it is ready."""
+    start: dict[str, Start] = field(default_factory=dict)
     idle: dict[str, Memory] = field(default_factory=dict)
     after: dict[str, Memory] = field(default_factory=dict)
 
@@ -52,6 +51,25 @@ class Results:
     def ratio(self) -> float:
         """Of the pipeline's throughput to that of the bare calls."""
         return self.pipeline_rate / self.bare_rate
+
+    @property
+    def bare_cost(self) -> float:
+        """Processor seconds of a bare image: Triton's and those of the calling process."""
+        share = fmean(each["triton"] + each[machine.BENCH] for each in self.bare_processors)
+        return share * self.cores / self.bare_rate
+
+    @property
+    def pipeline_cost(self) -> float:
+        """Processor seconds of an image in the pipeline: those of every process of the stack."""
+        ours = _mean([each.processors for each in self.passes])
+        share = sum(part for name, part in ours.items() if name not in machine.NOT_THE_STACK)
+        return share * self.cores / self.pipeline_rate
+
+    @property
+    def disturbance(self) -> float:
+        """Share of the processors' time that others on the machine took during the measurements."""
+        looks = [*self.bare_processors, *(each.processors for each in self.passes)]
+        return fmean(each[machine.OTHERS] for each in looks)
 
 
 @dataclass(frozen=True)
@@ -92,13 +110,20 @@ def _throughput(results: Results) -> Table:
             "",
         ),
         ("pipeline / bare", f"{results.ratio:.0%}", "", ""),
+        (
+            "the same by processor time an image",
+            f"{results.bare_cost / results.pipeline_cost:.0%}",
+            f"{1000 * results.bare_cost:.0f} of {1000 * results.pipeline_cost:.0f} ms",
+            "",
+        ),
     ]
     return Table(
         "Throughput",
         ("", "images/s", "least to most", "model calls an image"),
         rows,
         f"{results.images} scenes of 256x256 pixels, {len(results.passes)} jobs between "
-        f"{len(results.bare)} passes of bare calls.",
+        f"{len(results.bare)} passes of bare calls. Others on the machine took {results.disturbance:.0%} of "
+        "its processors meanwhile; the last line is the one that they disturb least.",
     )
 
 
@@ -121,8 +146,8 @@ def _processors(results: Results) -> Table:
         "Where the machine's processors go",
         ("process", "bare", "pipeline", "ms an image, bare", "ms an image, pipeline"),
         [*rows, ("all", "100%", "100%", f"{1000 * per_bare:.0f}", f"{1000 * per_piped:.0f}")],
-        f"Shares of the time of {results.cores} processors. In the bare passes this benchmark makes the calls "
-        "itself; in the others it waits for the job.",
+        f"Shares of the time of {results.cores} processors. In the bare passes this benchmark makes the "
+        "calls itself and the services wait for work; in the others it waits for the job.",
     )
 
 
@@ -152,7 +177,7 @@ def _steps(results: Results) -> Table:
         "Where an image's time goes, from its submission to its result",
         ("step", "time", "waits in the topic", "model calls", "rest of the batch", "commit before", "all"),
         rows,
-        "All images are submitted at once: most of the time is waiting for those before. `rest of the batch`: "
+        "All images are submitted at once: an image also waits for those before it. `rest of the batch`: "
         "waiting for a thread and for the batch's other images, decoding, encoding, the service's own work. "
         "`commit before`: the transaction that wrote the record which the step reads. Made of the batches' "
         "means, so that small figures can be off by a little.",
@@ -206,7 +231,8 @@ def _each(results: Results) -> Table:
         rows.append(
             (
                 part,
-                f"{results.start[name]:.1f} s" if name in results.start else "-",
+                f"{results.start[name].seconds:.1f} s",
+                f"{results.start[name].processor:.1f} s",
                 f"{idle.now / _MIB:.0f} MiB",
                 f"{after.now / _MIB:.0f} MiB",
                 f"{after.peak / _MIB:.0f} MiB",
@@ -219,6 +245,7 @@ def _each(results: Results) -> Table:
         (
             "process",
             "start-up",
+            "of it processor",
             "memory idle",
             "after the run",
             "at most",
@@ -226,10 +253,11 @@ def _each(results: Results) -> Table:
             "in the pipeline",
         ),
         rows,
-        "Start-up: from spawning to ready (gRPC health SERVING), the rest of the stack running. Memory: "
-        "resident, of Triton with its model processes. Alone: the service's handlers in bulk without Kafka "
-        "and with the machine to themselves, model calls included; of Triton, all bare calls. In the "
-        "pipeline: while its worker had work, beside all the others; of the gateway, taking the images.",
+        "Start-up: from spawning to ready (gRPC health SERVING), the rest of the stack running; `of it "
+        "processor`: its own processor time by then, all cores together. Memory: resident, of Triton with "
+        "its model processes. Alone: the service's handlers in bulk without Kafka and with the machine to "
+        "themselves, model calls included; of Triton, all bare calls. In the pipeline: while its worker had "
+        "work, beside all the others; of the gateway, taking the images.",
     )
 
 
