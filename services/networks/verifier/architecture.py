@@ -113,22 +113,24 @@ class Verifier(nn.Module):
         mixed: Tensor = laid + self.sheet_mix(laid)
         return mixed
 
-    def _match(self, memory: Tensor, words: Tensor, attention: Tensor) -> Tensor:
-        """Memory with the product of each token and the phrase added.
+    def match(self, memory: Tensor, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """Memory with the product of each token and the phrase added, and how well each token fits, [N, T]
+        logits.
 
-        From products the decoder learns in minutes which tokens a phrase fits; from attention alone in hours.
+        From products the decoder learns soon which tokens a phrase fits; from attention alone, late.
         """
+        words = self.word_embed(ids)
         weight = attention[..., None].to(words.dtype)
         phrase = self.phrase_key((words * weight).sum(1) / weight.sum(1))
-        matched: Tensor = memory + self.match_out(self.token_key(memory) * phrase[:, None])
-        return matched
+        product = self.token_key(memory) * phrase[:, None]
+        matched: Tensor = memory + self.match_out(product)
+        return matched, product.sum(-1).float() / TINY_WIDTH**0.5
 
     def answer(self, task: str, memory: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
         """Logits [N, choices of the task] of phrases [N, L] about memories [N, T, D]."""
-        words = self.word_embed(ids)
-        memory = self._match(memory, words, attention)
+        memory, _ = self.match(memory, ids, attention)
         number = torch.full((len(ids), 1), TASKS.index(task), device=ids.device)
-        question = torch.cat([self.task_embed(number), words], 1)
+        question = torch.cat([self.task_embed(number), self.word_embed(ids)], 1)
         question = question + self.place_embed[: question.shape[1]]
         padding = torch.cat([torch.zeros_like(attention[:, :1]), 1 - attention], 1).bool()
         for layer in self.layers:

@@ -23,10 +23,12 @@ from services.networks.verifier.architecture import (
     normalise_crops,
 )
 from services.networks.verifier.views import mask_crops, mask_sheet
+from services.scenes.ontology import ontology
 from services.trainer.cases import CaseMaker, MaskCase, SetCase
 from services.trainer.optimisation import optimisers
-from services.trainer.phrase_bank import scene_tokenizer
+from services.trainer.phrase_bank import composition_numbers, scene_tokenizer
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
+from services.trainer.recipes.grounder import assign, labels_of
 from services.trainer.recipes.proposer import start_from_grounder
 from services.trainer.scenes import Batch, TrainingScenes
 
@@ -40,7 +42,10 @@ Drawn = dict[str, list[tuple[int, MaskCase | SetCase]]]
 
 
 class VerifierRecipe(Recipe):
-    """Cross-entropy over the choices of each task; the tower starts as the grounder's first layers."""
+    """Cross-entropy over the choices of each task, and for presence over which tokens fit the phrase.
+
+    The tower starts as the grounder's first layers.
+    """
 
     name = "verifier"
     batch_size = 8
@@ -67,10 +72,34 @@ class VerifierRecipe(Recipe):
         drawn = draw_cases(batch, self.around.rng, counts, held_out=False)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
-        for task, (logits, answers) in self._answers(batch, drawn).items():
-            total = total + functional.cross_entropy(logits, answers, label_smoothing=0.02)
-            metrics[f"{task} accuracy"] = float((logits.argmax(-1) == answers).float().mean())
+        answers, fits = self._answers(batch, drawn)
+        for task, (logits, right) in answers.items():
+            total = total + functional.cross_entropy(logits, right, label_smoothing=0.02)
+            metrics[f"{task} accuracy"] = float((logits.argmax(-1) == right).float().mean())
+        if fits is not None:
+            wanted = self._fitting_tokens(batch, drawn["nv"])
+            each = functional.binary_cross_entropy_with_logits(fits, wanted.float(), reduction="none")
+            # Tokens that fit are few: each side has a mean of its own.
+            there, not_there = each[wanted], each[~wanted]
+            total = total + (there.mean() if len(there) else 0.0) + not_there.mean()
+            metrics["token recall"] = float((fits[wanted] > 0).float().mean()) if len(there) else 0.0
+            metrics["token refusal"] = float((fits[~wanted] <= 0).float().mean())
         return total, metrics
+
+    def _fitting_tokens(self, batch: Batch, cases: list[tuple[int, MaskCase | SetCase]]) -> Tensor:
+        """Which tokens [N, 441] of the whole image belong to an object that the case's phrase fits."""
+        small = functional.interpolate(batch.ids[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="nearest")[
+            :, 0
+        ]
+        owner, _ = assign(small.long(), batch.objects[..., 3:7].float() / batch.ids.shape[-1], batch.present)
+        label = labels_of(owner, composition_numbers(batch.objects))
+        triples = ontology().compositions
+        fitting = torch.zeros(len(cases), len(triples) + 1, dtype=torch.bool)
+        for row, (_, case) in zip(fitting, cases, strict=True):
+            words = set(case.phrase.split())
+            row[[number for number, triple in enumerate(triples) if words <= set(triple)]] = True
+        image = torch.tensor([number for number, _ in cases])
+        return fitting.gather(1, label[image]).to(self.around.device)
 
     def _words(self, cases: list[tuple[int, MaskCase | SetCase]]) -> tuple[Tensor, Tensor]:
         tokens = self.tokenizer(
@@ -82,10 +111,11 @@ class VerifierRecipe(Recipe):
         )
         return tokens["input_ids"].to(self.around.device), tokens["attention_mask"].to(self.around.device)
 
-    def _answers(self, batch: Batch, drawn: Drawn) -> dict[str, tuple[Tensor, Tensor]]:
-        """Logits and right answers of each task's cases."""
+    def _answers(self, batch: Batch, drawn: Drawn) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor | None]:
+        """Logits and right answers of each task's cases, and how well each token fits the phrases of nv's."""
         device = self.around.device
         found = {}
+        fits = None
         whole = functional.interpolate(
             batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
         )
@@ -112,9 +142,11 @@ class VerifierRecipe(Recipe):
                     )
                     memory = self.verifier.lay_masks(tokens[image.to(device)], sheets.to(device))
                 logits = self.verifier.answer(task, memory, ids, attention)
+                if task == "nv":
+                    fits = self.verifier.match(memory, ids, attention)[1]
                 right = torch.tensor([CHOICES[task].index(case.answer) for _, case in cases], device=device)
                 found[task] = (logits, right)
-        return found
+        return found, fits
 
     @torch.inference_mode()
     def collect(self, scenes: TrainingScenes, limit: int) -> dict[str, tuple[Tensor, Tensor, list[str]]]:
@@ -126,7 +158,7 @@ class VerifierRecipe(Recipe):
         kinds: dict[str, list[str]] = {task: [] for task in CHOICES}
         for batch in scenes.in_order(self.batch_size, limit):
             drawn = draw_cases(batch, rng, CASES, held_out=True)
-            for task, (found, answers) in self._answers(batch, drawn).items():
+            for task, (found, answers) in self._answers(batch, drawn)[0].items():
                 logits[task].append(found.cpu())
                 right[task].append(answers.cpu())
                 kinds[task] += [case.kind for _, case in drawn[task]]
