@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,6 +12,9 @@ import torch
 from services.networks.errors import ModelError
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Answer, Request
+
+_LOADING = threading.Lock()
+"""One network at a time: transformers' lazy modules do not bear being imported by several threads at once."""
 
 NAMES = ("sam", "concept_grounder", "concept_proposer", "verifier")
 
@@ -38,8 +42,13 @@ def load(name: str, settings: NetworkSettings | None = None) -> ServedModel:
     if name not in NAMES:
         raise ModelError(f"no model is called {name!r}; known are {', '.join(NAMES)}", invalid=False)
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    with _LOADING:
+        return _loader(name)(settings)
+
+
+def _loader(name: str) -> Callable[[NetworkSettings], ServedModel]:
+    """Imported here, so that a process that serves one network does not load the libraries of the others."""
     loader: Callable[[NetworkSettings], ServedModel]
-    # Imported here, so that a process that serves one network does not load the libraries of the others.
     if name == "sam":
         from services.networks.sam.served import load_served as loader
     elif name == "concept_grounder":
@@ -48,7 +57,7 @@ def load(name: str, settings: NetworkSettings | None = None) -> ServedModel:
         from services.networks.proposer.served import load_served as loader
     else:
         from services.networks.verifier.served import load_served as loader
-    return loader(settings)
+    return loader
 
 
 __all__ = ["NAMES", "Answer", "ModelError", "NetworkSettings", "Request", "ServedModel", "load"]
