@@ -129,8 +129,9 @@ def test_publish_finds_out_what_became_of_a_commit(
 def test_a_commit_that_hangs_is_given_up_and_done_again(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bus, source, target = log.bus(answer_seconds=2.0), log.topic(), log.topic()
-    bus.publish(messages(source, 5))
+    # Only the worker's bus is impatient: a busy machine must not fail the calls around it.
+    bus, patient, source, target = log.bus(answer_seconds=2.0), log.bus(), log.topic(), log.topic()
+    patient.publish(messages(source, 5))
     released = threading.Event()
     real = KafkaProducer.commit_transaction
     hang = iter([True])
@@ -143,9 +144,9 @@ def test_a_commit_that_hangs_is_given_up_and_done_again(
 
     monkeypatch.setattr(KafkaProducer, "commit_transaction", commit)
     with working(bus, source, copy_to(target), group=f"g-{source}", settings=quick(batch_records=5)):
-        eventually(lambda: len(list(bus.read([target]))) >= 5, timeout=60)
+        eventually(lambda: _count(patient, target) >= 5, timeout=60)
     released.set()
-    assert sorted(numbers(bus.read([target]))) == list(range(5))
+    assert sorted(numbers(patient.read([target]))) == list(range(5))
 
 
 def test_a_large_publish_goes_in_chunks_and_is_still_one_transaction(log: KafkaLog) -> None:
@@ -207,7 +208,7 @@ def test_a_broker_killed_in_mid_run_loses_nothing_and_doubles_nothing(
         working(other, source, slowly, group=group, settings=quick(batch_records=16)) as second,
     ):
         publisher.start()
-        eventually(lambda: len(list(log.bus().read([target]))) > 50, timeout=60)
+        eventually(lambda: _count(other, target) > 50, timeout=60)
         assert kafka_stack.kill("kafka")
         kafka_stack.wait_until_ready("kafka")
         publisher.join(120)
