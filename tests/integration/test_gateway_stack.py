@@ -133,7 +133,7 @@ def test_killed_in_the_middle_of_submitting(stack: Stack, bus: KafkaBus) -> None
     """Wherever the kill lands, a retry with the key ends in exactly one whole job."""
     files = [("images", (f"{seed}.png", png(seed, 200, 200))) for seed in range(30)]
     key = f"middle-{stack.folder.name}"
-    with stack.gateway() as first:
+    with stack.gateway(TERCET_PUBLISH_SECONDS="5") as first:
         request = first.client.build_request(
             "POST", "/v1/jobs", files=files, headers={"Idempotency-Key": key}, timeout=0.15
         )
@@ -148,7 +148,7 @@ def test_killed_in_the_middle_of_submitting(stack: Stack, bus: KafkaBus) -> None
             assert answer.status_code in (202, 409), answer.text
             return answer if answer.status_code == 202 else None
 
-        answer = eventually(accepted, timeout=60, interval=0.5)
+        answer = eventually(accepted, timeout=120, interval=0.5)
         assert answer is not None
         [event] = jobs_of(bus, key)
         assert event.job_id == answer.json()["id"]
