@@ -144,7 +144,7 @@ def test_a_commit_that_hangs_is_given_up_and_done_again(
 
     monkeypatch.setattr(KafkaProducer, "commit_transaction", commit)
     with working(bus, source, copy_to(target), group=f"g-{source}", settings=quick(batch_records=5)):
-        eventually(lambda: _count(patient, target) >= 5, timeout=60)
+        eventually(lambda: _count(patient, target) >= 5, timeout=120)
     released.set()
     assert sorted(numbers(patient.read([target]))) == list(range(5))
 

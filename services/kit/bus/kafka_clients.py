@@ -63,7 +63,8 @@ def member(bootstrap: str, settings: KafkaSettings, group: str) -> Any:
             "session_timeout_ms": _ms(settings.session_timeout_seconds),
             "heartbeat_interval_ms": _ms(settings.session_timeout_seconds / 5),
             "max_poll_interval_ms": _ms(settings.poll_interval_limit_seconds),
-            "metadata_max_age_ms": 30_000,
+            # A topic made a moment ago may be unknown when partitions are assigned: looked at again soon.
+            "metadata_max_age_ms": 5_000,
             "fetch_max_wait_ms": 250,
         },
     )
