@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.networks.precision import Precision
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+
+Kind = Literal["auto", "bundled", "vlm"]
 
 
 class NetworkSettings(BaseSettings):
@@ -33,8 +36,29 @@ class NetworkSettings(BaseSettings):
     concept_proposer_weights: Path | None = Field(
         None, description="proposer's directory; the bundled one by default"
     )
+    concept_proposer: Kind = Field(
+        "auto", description="bundled, vlm (a public vision-language model) or auto (told by the directory)"
+    )
     verifier_weights: Path | None = Field(
         None, description="verifier's directory; the bundled one by default"
+    )
+    verifier: Kind = Field(
+        "auto", description="bundled, vlm (a public vision-language model) or auto (told by the directory)"
+    )
+    vlm_batch: int = Field(8, ge=1, description="questions that a vision-language model answers at once")
+    vlm_tokens: int = Field(
+        1024, ge=16, description="most tokens that a vision-language model writes for an image"
+    )
+    vlm_temperature: float = Field(
+        0.0, ge=0, description="sampling temperature of written answers; 0 is greedy and deterministic"
+    )
+    vlm_longest_side: int = Field(
+        1024, ge=56, description="larger images are shrunk to it before a vision-language model sees them"
+    )
+    vlm_prompts: Path | None = Field(
+        None,
+        description="folder with prompts of your own (propose.md, mv.md, ev.md, nv.md); a missing one "
+        "is the bundled one",
     )
     embeddings_kept: int = Field(
         64, ge=0, description="image embeddings kept by SAM, least recently used first out"
