@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import cast, get_args
 
 from gateway import schemas
+from gateway.keys import ApiKey
 from gateway.views import image, mask, pair, short, time, word
+from services.core.errors import Forbidden
 from tercet.v1 import concepts_pb2, mining_pb2, records_pb2
+
+_LEADS_ONLY: frozenset[schemas.TaskType] = frozenset({"adjudicate"})
+
+
+def allowed(key: ApiKey, wanted: Sequence[schemas.TaskType] = ()) -> list[schemas.TaskType]:
+    """The types of tasks that the key's person may have, of those wanted (none: of all).
+
+    Raises `Forbidden` where some are wanted and none of them may be had.
+    """
+    every: tuple[schemas.TaskType, ...] = get_args(schemas.TaskType)
+    asked = list(wanted) or every
+    found = [kind for kind in asked if kind not in _LEADS_ONLY or key.may("lead")]
+    if not found:
+        raise Forbidden(f"tasks of the type {' or '.join(sorted(_LEADS_ONLY))} need a key with the role lead")
+    return found
 
 
 def task_types(types: Sequence[schemas.TaskType]) -> list[records_pb2.TaskType.ValueType]:
@@ -36,6 +53,33 @@ def task(item: records_pb2.ReviewTask) -> schemas.ReviewTask:
         reasons=list(item.reasons),
         copy_number=item.copy,
         created_at=time(item.created_at),
+        round=item.round,
+        siblings=[_sibling(other) for other in item.siblings],
+        versions=[
+            schemas.GoldVersion(
+                annotator=version.annotator,
+                decided_at=time(version.decided_at),
+                pairs=[pair(one) for one in version.pairs],
+            )
+            for version in item.versions
+        ],
+        agreement=_agreement(item.agreement) if item.HasField("agreement") else None,
+    )
+
+
+def reopened(found: mining_pb2.UndoReviewResponse) -> schemas.Reopened:
+    """A task whose decision was taken back, and the decision."""
+    held, undone = found.task, found.earlier
+    if undone.kind == records_pb2.DECISION_KIND_ACCEPT and held.task.HasField("pair"):
+        pairs = [held.task.pair]
+    else:
+        pairs = list(undone.pairs)
+    kind = word(records_pb2.DecisionKind.Name(undone.kind), "DECISION_KIND_")
+    return schemas.Reopened(
+        task=task(held.task),
+        lease_id=held.lease_id,
+        expires_at=time(held.expires_at),
+        earlier=schemas.Earlier(kind=cast(schemas.DecisionKind, kind), pairs=[pair(one) for one in pairs]),
     )
 
 
@@ -71,6 +115,27 @@ def queues(found: mining_pb2.QueueStatsResponse) -> schemas.Queues:
             for depth in found.queues
         ],
         waiting_by_reason=dict(sorted(found.waiting_by_reason.items())),
+    )
+
+
+def _sibling(item: records_pb2.Sibling) -> schemas.Sibling:
+    return schemas.Sibling(
+        phrase=item.phrase,
+        polarity="negative" if item.polarity == concepts_pb2.POLARITY_NEGATIVE else "positive",
+        score=short(item.score),
+        verdict=cast(schemas.Verdict | None, word(concepts_pb2.Verdict.Name(item.verdict), "VERDICT_")),
+    )
+
+
+def _agreement(item: records_pb2.Agreement) -> schemas.Agreement:
+    return schemas.Agreement(
+        pairs=[
+            schemas.PhraseAgreement(phrase=one.phrase, agreement=short(one.agreement)) for one in item.pairs
+        ],
+        annotators=[
+            schemas.AnnotatorAgreement(annotator=one.annotator, agreement=short(one.agreement))
+            for one in item.annotators
+        ],
     )
 
 

@@ -14,10 +14,13 @@ from gateway.schemas import (
     Decided,
     DecisionRequest,
     Lease,
+    LeasedTask,
     LeasedTaskList,
     LeaseProof,
     LeaseRequest,
     Queues,
+    Reopened,
+    UndoRequest,
 )
 from gateway.security import AnyKey, needs
 from gateway.state import state_of
@@ -41,19 +44,37 @@ def lease_tasks(request: Request, key: Worker, body: LeaseRequest) -> LeasedTask
     """The most urgent tasks that fit and that you may have, held for you; none when there is no work.
 
     Nobody else gets them until the lease ends. You are never offered an exhaustivity check of your own
-    work, a second copy of a gold image, or what you skipped.
+    work, a second copy of a gold image, or what you skipped; `adjudicate` goes to leads only.
     """
     found = state_of(request).mining.LeaseTask(
         mining_pb2.LeaseTaskRequest(
             tenant=key.tenant,
             annotator=key.id,
-            types=review_views.task_types(body.types),
+            types=review_views.task_types(review_views.allowed(key, body.types)),
             job_id=body.job_id or "",
             phrase=body.phrase or "",
             max_tasks=body.max_tasks,
         )
     )
     return LeasedTaskList(items=[review_views.leased(held) for held in found.tasks])
+
+
+@router.post("/{task_id}/lease", summary="Take one task", responses=problems(403, 404, 409, 422))
+def lease_task(request: Request, key: Worker, task_id: TaskId) -> LeasedTask:
+    """This very task, held for you if it is free; if you hold it already, longer.
+
+    So a page whose lease has ended takes its task back and sends what the person had drawn. 409: somebody
+    else holds it, or it needs no decision any more; `detail` says which. 403: it is none of yours.
+    """
+    found = state_of(request).mining.TakeTask(
+        mining_pb2.TakeTaskRequest(
+            tenant=key.tenant,
+            annotator=key.id,
+            task_id=task_id,
+            types=review_views.task_types(review_views.allowed(key)),
+        )
+    )
+    return review_views.leased(found.task)
 
 
 @router.post("/{task_id}/renew", summary="Hold a task longer", responses=problems(404, 409, 412, 422))
@@ -110,6 +131,27 @@ def decide_task(request: Request, key: Worker, task_id: TaskId, body: DecisionRe
         )
     )
     return Decided(id=body.id, task_id=task_id, kind=body.kind, annotator=key.id)
+
+
+@router.post("/{task_id}/undo", summary="Take a decision back", responses=problems(404, 409, 422))
+def undo_decision(request: Request, key: Worker, task_id: TaskId, body: UndoRequest) -> Reopened:
+    """Your own last decision on the task no longer stands, and you hold the task again.
+
+    The answer comes once the log has it; the same undo again, by its id, is answered as the first time.
+    What the decision had accepted leaves the dataset, and a job that was complete is open again. 409: it
+    cannot be undone, because it is not your standing decision, its time is over, or other people's work
+    builds on it; `detail` says which.
+    """
+    found = state_of(request).mining.UndoReview(
+        mining_pb2.UndoReviewRequest(
+            tenant=key.tenant,
+            annotator=key.id,
+            task_id=task_id,
+            id=body.id,
+            decision_id=body.decision_id,
+        )
+    )
+    return review_views.reopened(found)
 
 
 @router.get("/queues", summary="Show the queues", responses=problems(422))

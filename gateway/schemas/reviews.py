@@ -18,6 +18,7 @@ from gateway.schemas.words import (
     Stage,
     TaskType,
     Tier,
+    Verdict,
 )
 
 EXAMPLE_TASK_ID: Final = "5f0c1d9a7b3e4c21a8d6f4e2b1907c35"
@@ -60,6 +61,48 @@ class Region(Answer):
     mask: Mask | None = Field(default=None, description="The proposal's mask.")
 
 
+class Sibling(Answer):
+    """Another pair of the task's image, as it was when the task was made; without its masks."""
+
+    phrase: str = Field(description="Normalised noun phrase.", examples=["red boat"])
+    polarity: Polarity = Field(description="Positive or negative.")
+    score: float = Field(description="Calibrated quality score, 0..1.", examples=[0.94])
+    verdict: Verdict | None = Field(description="What followed from the score.")
+
+
+class GoldVersion(Answer):
+    """What one of the three annotators of a gold image made of it, alone."""
+
+    annotator: str = Field(description="Who: the key's id.", examples=["key_2f1d8c5b9a7e6040"])
+    decided_at: datetime = Field(description="When.")
+    pairs: list[Pair] = Field(description="In the annotator's order.")
+
+
+class PhraseAgreement(Answer):
+    """How far the three annotators agree about a phrase."""
+
+    phrase: str = Field(description="Normalised noun phrase.", examples=["red boat"])
+    agreement: float = Field(
+        description="0 (they say the opposite) to 1: the mean over pairs of annotators of the summed IoU of "
+        "their matched masks over the mean number of their masks.",
+        examples=[0.91],
+    )
+
+
+class AnnotatorAgreement(Answer):
+    """How far an annotator of a gold image agrees with the two others."""
+
+    annotator: str = Field(description="Who: the key's id.", examples=["key_2f1d8c5b9a7e6040"])
+    agreement: float = Field(description="0..1, the mean over the phrases.", examples=[0.88])
+
+
+class Agreement(Answer):
+    """How far the three versions of a gold image agree."""
+
+    pairs: list[PhraseAgreement] = Field(description="In order of phrase.")
+    annotators: list[AnnotatorAgreement] = Field(description="In order of copy.")
+
+
 class ReviewTask(Answer):
     """One piece of human work: a pair, or in stage 1 an image."""
 
@@ -67,13 +110,19 @@ class ReviewTask(Answer):
     type: TaskType = Field(
         description="`annotate`: label and correct the regions (stage 1). `review`: accept, reject or edit "
         "the pair. `exhaustivity`: is every instance masked? A second person's. `audit`: check a pair that "
-        "was accepted automatically. `negative`: is the phrase truly absent?"
+        "was accepted automatically. `negative`: is the phrase truly absent? `adjudicate`: three gold "
+        "versions of the image disagree, and a lead makes the version of record."
     )
     job_id: str = Field(description="Its job.", examples=[EXAMPLE_JOB_ID])
     stage: Stage = Field(description="The job's stage.")
     tier: Tier = Field(description="Human evidence that the job asks for.")
     image: Image = Field(description="The picture; its bytes are at `/v1/images/{id}/content`.")
-    pair: Pair | None = Field(default=None, description="The pair in question; none for `annotate`.")
+    pair: Pair | None = Field(
+        default=None, description="The pair in question; none for `annotate` and `adjudicate`."
+    )
+    siblings: list[Sibling] = Field(
+        default_factory=list, description="The other pairs of the image as they were when the task was made."
+    )
     regions: list[Region] = Field(default_factory=list, description="Proposals; only for `annotate`.")
     priority: float = Field(description="Higher is more urgent.", examples=[5.2])
     reasons: list[str] = Field(
@@ -83,6 +132,13 @@ class ReviewTask(Answer):
         default=0, description="0-based copy of a gold task; each copy goes to another person."
     )
     created_at: datetime = Field(description="When it was made.")
+    round: int = Field(default=0, description="How often a decision on it has been undone.")
+    versions: list[GoldVersion] = Field(
+        default_factory=list, description="The three versions; only for `adjudicate`."
+    )
+    agreement: Agreement | None = Field(
+        default=None, description="How far the versions agree; only for `adjudicate`."
+    )
 
 
 class LeasedTask(Answer):
@@ -97,6 +153,43 @@ class LeasedTaskList(Answer):
     """Tasks that are yours, most urgent first; empty when there is no work."""
 
     items: list[LeasedTask] = Field(description="The tasks.")
+
+
+class Earlier(Answer):
+    """What had been decided before it was undone."""
+
+    kind: DecisionKind = Field(description="What was decided.")
+    pairs: list[Pair] = Field(description="The pairs that stood after the decision; of a rejection, none.")
+
+
+class Reopened(LeasedTask):
+    """A task whose decision was taken back; it is yours again, to be decided anew."""
+
+    earlier: Earlier = Field(description="What had been decided.")
+
+
+class UndoRequest(Request):
+    """Takes back the caller's own decision on a task."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "7a52d1c4-91f0-4e0b-8b0b-5a2b7f0c3d11",
+                    "decision_id": "0b9c6d1e-5c1f-4a53-8d0e-5d1f1c7a2b90",
+                }
+            ]
+        },
+    )
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="Made by the client, one for each undo, e.g. a UUID: a retry is no second undo."
+    )
+    decision_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="The `id` of the decision to take back."
+    )
 
 
 class LeaseProof(Request):
@@ -186,7 +279,8 @@ class DecisionRequest(Request):
     pairs: list[DecidedPair] = Field(
         default_factory=list,
         max_length=1000,
-        description="With `edit`: one for a pair's task, any number for an image's.",
+        description="With `edit`: any number for `annotate` and `adjudicate`. For a pair's task "
+        "its own pair first, then new pairs, of phrases that the image does not have yet.",
     )
     active_seconds: float = Field(
         ge=0,

@@ -22,7 +22,7 @@ ExhaustivityChoice = Literal[
     "accept", "reject", "reject_unseparated", "flag_label", "whole_image", "ungroundable"
 ]
 
-TaskType = Literal["annotate", "review", "exhaustivity", "audit", "negative"]
+TaskType = Literal["annotate", "review", "exhaustivity", "audit", "negative", "adjudicate"]
 DecisionKind = Literal["accept", "reject", "edit"]
 
 FINAL_STATUSES: frozenset[str] = frozenset({"waiting_for_people", "complete", "cancelled"})
