@@ -9,18 +9,30 @@ from torch import Tensor, nn
 from transformers import Owlv2Config, Owlv2ForObjectDetection
 
 from services.networks.geometry import centre_to_corners
+from services.networks.stem import fit_stem
 
 TINY_SIDE = 252
 TINY_PATCH = 12
 TINY_WIDTH = 192
-TINY_LAYERS = 6
+TINY_LAYERS = 4
+TINY_STEM = {"widths": (32, 64, TINY_WIDTH), "strides": (3, 2, 2), "depths": (0, 2, 3)}
 TEXT_WIDTH = 128
 TEXT_LENGTH = 8
 
 
-def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> Owlv2ForObjectDetection:
-    """The bundled network: 252 pixels, patch 12 (21 x 21 tokens), six layers of width 192; text two layers of
-    128.
+class StemmedOwlv2(Owlv2ForObjectDetection):
+    """transformers' OWLv2, whose vision config may name a convolutional stem; without one it is the public
+    one.
+    """
+
+    def __init__(self, config: Owlv2Config) -> None:
+        super().__init__(config)
+        fit_stem(self.owlv2.vision_model.embeddings, config.vision_config)
+
+
+def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> StemmedOwlv2:
+    """The bundled network: 252 pixels, a convolutional stem of stride 12 (21 x 21 tokens), four layers of
+    width 192; text two layers of 128.
 
     transformers draws the weights of its detection heads with a standard deviation of 1, from which boxes
     never learn; they are drawn anew here. Positions start as sines and cosines.
@@ -44,11 +56,12 @@ def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> Owlv2ForObjectD
         "image_size": TINY_SIDE,
         "patch_size": TINY_PATCH,
         "hidden_act": "gelu",
+        "conv_stem": TINY_STEM,
     }
     config = Owlv2Config(text_config=text, vision_config=vision, projection_dim=TEXT_WIDTH)
     # With few wide heads plain matrix products beat the fused attention kernel on a CPU.
     config._attn_implementation = "eager"
-    network = Owlv2ForObjectDetection(config)
+    network = StemmedOwlv2(config)
     for head in (network.box_head, network.objectness_head):
         for layer in (head.dense0, head.dense1):
             nn.init.xavier_uniform_(layer.weight)

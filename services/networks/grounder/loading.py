@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import Owlv2ForObjectDetection
-
+from services.networks.grounder.architecture import StemmedOwlv2
 from services.networks.pretrained import load_directory, read_json
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -37,7 +36,7 @@ class Grounder:
 
 def load_grounder(folder: Path) -> Grounder:
     """Load a directory. Raises `ModelError` naming what is missing or of another architecture."""
-    network, tokenizer = load_directory(Owlv2ForObjectDetection, folder, "owlv2")
+    network, tokenizer = load_directory(StemmedOwlv2, folder, "owlv2")
     preprocessing, extra = read_json(folder / "preprocessor_config.json"), read_json(folder / "tercet.json")
     mean, std = preprocessing.get("image_mean", CLIP_MEAN), preprocessing.get("image_std", CLIP_STD)
     return Grounder(

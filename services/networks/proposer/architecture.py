@@ -7,15 +7,30 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from services.networks.grounder.architecture import TINY_LAYERS, TINY_PATCH, TINY_SIDE, TINY_WIDTH
+from services.networks.grounder.architecture import (
+    TINY_LAYERS,
+    TINY_PATCH,
+    TINY_SIDE,
+    TINY_STEM,
+    TINY_WIDTH,
+)
+from services.networks.stem import fit_stem
 
 IMAGE_TOKENS = (TINY_SIDE // TINY_PATCH) ** 2
 DECODER_LAYERS = 3
 DECODER_WIDTH = 192
 
 
-def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> LlavaForConditionalGeneration:
-    """441 image tokens from six vision layers of width 192, then three Llama layers of width 192 over
+class StemmedLlava(LlavaForConditionalGeneration):
+    """transformers' LLaVA, whose vision config may name a convolutional stem."""
+
+    def __init__(self, config: LlavaConfig) -> None:
+        super().__init__(config)
+        fit_stem(self.model.vision_tower.embeddings, config.vision_config)
+
+
+def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> StemmedLlava:
+    """441 image tokens from a convolutional stem and four vision layers of width 192, then three Llama layers of width 192 over
     words.
     """
     vision = CLIPVisionConfig(
@@ -26,6 +41,7 @@ def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> Lla
         image_size=TINY_SIDE,
         patch_size=TINY_PATCH,
         hidden_act="gelu",
+        conv_stem=TINY_STEM,
     )
     text = LlamaConfig(
         vocab_size=vocabulary,
@@ -49,7 +65,7 @@ def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> Lla
         vision_feature_select_strategy="default",
     )
     config._attn_implementation = "eager"
-    return LlavaForConditionalGeneration(config)
+    return StemmedLlava(config)
 
 
 def embed_image(network: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
