@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,10 @@ from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
 from services.networks.grounder.architecture import TINY_SIDE
-from services.networks.images import decode_image, fit_longest_side, pad_square
+from services.networks.images import fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import (
-    Request,
-    Tensors,
-    bytes_tensor,
-    read_bytes,
-    read_indices,
-    read_one,
-    read_text,
-)
+from services.networks.tensors import Request, Tensors, bytes_tensor
 from services.networks.verifier.architecture import (
     CHOICES,
     QUESTION_LENGTH,
@@ -42,24 +33,11 @@ from services.networks.verifier.architecture import (
     normalise,
     normalise_crops,
 )
+from services.networks.verifier.cases import Case, read_case
 from services.networks.verifier.views import mask_crops, mask_sheet
+from services.networks.vlm.selection import serves_vlm
 
 AT_ONCE = 64
-MOST_MASKS = 2048
-LONGEST_SHOWN = 1024
-"""Images and masks larger than this are shrunk to it before crops are cut."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A parsed request; `masks` bool [M, h, w] at the size of `pixels`."""
-
-    task: str
-    pixels: npt.NDArray[np.uint8]
-    phrases: list[str]
-    masks: list[npt.NDArray[np.bool_]]
-    keys: list[bytes]
-    owner: npt.NDArray[np.int64]
 
 
 class ServedVerifier(BatchedModel[Case]):
@@ -83,21 +61,7 @@ class ServedVerifier(BatchedModel[Case]):
         self._device, self._dtype = device, dtype
 
     def parse(self, request: Request) -> Case:
-        pixels = decode_image(read_one(request, "image"))
-        task = read_one(request, "task").decode("ascii", errors="replace")
-        if task not in TASKS:
-            raise ModelError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
-        phrases = read_text(request, "phrases")
-        counts = read_bytes(request, "rles") if "rles" in request else []
-        if len(counts) > MOST_MASKS:
-            raise ModelError(f"at most {MOST_MASKS} masks are taken at once, not {len(counts)}")
-        owner = read_indices(request, "phrase_index", len(counts), len(phrases))
-        height, width = pixels.shape[:2]
-        masks = [rle.decode(count, height, width) for count in counts]
-        if max(height, width) > LONGEST_SHOWN:
-            pixels = fit_longest_side(pixels, LONGEST_SHOWN)
-            masks = [fit_longest_side(mask * np.uint8(255), LONGEST_SHOWN) > 127 for mask in masks]
-        return Case(task, pixels, phrases, masks, counts, owner)
+        return read_case(request)
 
     def compute(self, batch: Sequence[Case]) -> list[Tensors | ModelError]:
         answers: list[Tensors | ModelError] = []
@@ -220,9 +184,13 @@ def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:
     return network.eval(), tokenizer, dict(json.loads(extra.read_text("utf-8"))) if extra.exists() else {}
 
 
-def load_served(settings: NetworkSettings) -> ServedVerifier:
-    """The verifier of the settings' directory."""
+def load_served(settings: NetworkSettings) -> BatchedModel[Case]:
+    """The verifier of the settings' directory: the bundled network or a public vision-language model."""
     folder = settings.weights("verifier")
+    if serves_vlm("verifier", settings.verifier, folder):
+        from services.networks.vlm.verifier import load_vlm_verifier
+
+        return load_vlm_verifier(folder, settings)
     network, tokenizer, extra = load_verifier(folder)
     device = choose_device(settings.device)
     return ServedVerifier(
