@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from transformers import LlavaForConditionalGeneration
 
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
@@ -20,11 +19,12 @@ from services.networks.errors import ModelError
 from services.networks.images import decode_image, fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.pretrained import load_directory, read_json
-from services.networks.proposer.architecture import embed_image
+from services.networks.proposer.architecture import StemmedLlava, embed_image
 from services.networks.proposer.decoding import Marks, Written, decode
 from services.networks.proposer.language import MOST_WORDS, NEGATIVES, SEPARATOR, confused_with
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one
+from services.networks.vlm.selection import serves_vlm
 
 MOST_PHRASES = 20
 MOST_NEGATIVES = 10
@@ -140,10 +140,14 @@ class ServedProposer(BatchedModel[Look]):
         }
 
 
-def load_served(settings: NetworkSettings) -> ServedProposer:
-    """The proposer of the settings' directory."""
+def load_served(settings: NetworkSettings) -> BatchedModel[Any]:
+    """The proposer of the settings' directory: the bundled network or a public vision-language model."""
     folder = settings.weights("concept_proposer")
-    network, tokenizer = load_directory(LlavaForConditionalGeneration, folder, "llava")
+    if serves_vlm("concept_proposer", settings.concept_proposer, folder):
+        from services.networks.vlm.proposer import load_vlm_proposer
+
+        return load_vlm_proposer(folder, settings)
+    network, tokenizer = load_directory(StemmedLlava, folder, "llava")
     device = choose_device(settings.device)
     extra = read_json(folder / "tercet.json")
     return ServedProposer(
