@@ -143,7 +143,10 @@ class Webhooks:
         if not job.webhook_url:
             return
         status = event.finished.status
-        identity = hashlib.sha256(f"{event.tenant}\0{event.job_id}\0{status}".encode()).hexdigest()[:32]
+        words = [event.tenant, event.job_id, status]
+        if event.finished.undone:  # a job that an undo has opened again ends once more
+            words.append(str(event.finished.undone))
+        identity = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
         if not self._state.exists(_SENT + identity):
             delivery = Delivery(f"whd_{identity}", event.tenant, event.job_id, status)
             self._state.zadd(_DUE, {delivery.encode(): self._clock.now()}, nx=True)

@@ -46,10 +46,15 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A pair that stands, and the record that it stands by."""
+    """A pair that stands, and the record that it stands by.
+
+    `agreement`: of a gold image, how far its three annotators agree about the phrase, 0..1; None where that
+    is not known.
+    """
 
     pair: concepts_pb2.Pair
     record: records_pb2.AnnotationsAccepted
+    agreement: float | None = None
 
 
 def order(offset: int) -> str:
@@ -95,11 +100,19 @@ def of_accepted(accepted: records_pb2.AnnotationsAccepted, offset: int, timestam
     fields = {
         "name": image.name,
         "step": str(_STEPS["annotations.accepted"]),
-        "record": accepted.task_id or MODELS,
+        "record": record_name(accepted),
         "order": order(offset),
         "opened": str(accepted.tasks_opened),
+    }
+    if accepted.withdrawn:
+        return Learnt(image.tenant, accepted.run.job_id, image.id, {**fields, "withdrawn": "1"})
+    fields |= {
         "pairs": "".join(f"{_plain(pair_key(accepted, p))}\t{_code(p)}\n" for p in accepted.pairs),
     }
+    if accepted.HasField("agreement"):
+        versions = accepted.agreement.annotators
+        fields["versions"] = ",".join(round_name(one.task_id, one.round) for one in versions)
+        fields["agreement"] = "".join(f"{one.annotator}={one.agreement:.6f};" for one in versions)
     if not accepted.task_id and accepted.run.spec.stage == concepts_pb2.STAGE_AUTOMATIC:
         fields["done"] = _second(timestamp_ms)
     return Learnt(image.tenant, accepted.run.job_id, image.id, fields)
@@ -130,25 +143,63 @@ def of_dead_letter(
     )
 
 
+def record_name(accepted: records_pb2.AnnotationsAccepted) -> str:
+    """The name of a run's record: the same for what withdraws it."""
+    return round_name(accepted.task_id, accepted.round) if accepted.task_id else MODELS
+
+
+def round_name(task_id: str, number: int) -> str:
+    """What a task's decision is named by: the task, and the round from the second on."""
+    return f"{task_id}.{number}" if number else task_id
+
+
 def pair_key(accepted: records_pb2.AnnotationsAccepted, pair: concepts_pb2.Pair) -> str:
-    """What a later record of the run replaces: the phrase; of gold, the phrase as each annotator has it."""
+    """What a later record of the run replaces: the phrase; of gold, the phrase as each annotator has it.
+
+    The version of record that a lead makes of a gold image stands beside those.
+    """
     annotator = pair.provenance.annotator
+    if accepted.adjudicated:
+        return f"{pair.phrase}\x1f"
     if accepted.tier == concepts_pb2.TIER_GOLD and annotator:
         return f"{pair.phrase}\x1f{annotator}"
     return pair.phrase
 
 
-def merged(records: Iterable[records_pb2.AnnotationsAccepted]) -> list[Annotation]:
+def merged(records: Sequence[records_pb2.AnnotationsAccepted]) -> list[Annotation]:
     """The pairs of a run that stand, by phrase, from its records in the log's order: a later one replaces."""
     found: dict[str, Annotation] = {}
+    agreed = _agreement(records)
     for record in records:
         for pair in record.pairs:
             key = pair_key(record, pair)
             if pair.verdict == concepts_pb2.VERDICT_REJECT:
                 found.pop(key, None)
             else:
-                found[key] = Annotation(pair, record)
+                found[key] = Annotation(pair, record, agreed.get(pair.phrase))
     return [found[key] for key in sorted(found)]
+
+
+def of_record(
+    records: Sequence[records_pb2.AnnotationsAccepted], found: Sequence[Annotation]
+) -> list[Annotation]:
+    """Of a run's pairs those of record: of a gold image that a lead has adjudicated, the lead's alone."""
+    if not any(record.adjudicated for record in records):
+        return list(found)
+    return [one for one in found if one.record.adjudicated]
+
+
+def _agreement(records: Iterable[records_pb2.AnnotationsAccepted]) -> dict[str, float]:
+    """By phrase, how far the three versions of a gold image agree, while all three stand."""
+    latest: records_pb2.Agreement | None = None
+    names = set()
+    for record in records:
+        names.add(record_name(record))
+        if record.HasField("agreement"):
+            latest = record.agreement
+    if latest is None or any(round_name(v.task_id, v.round) not in names for v in latest.annotators):
+        return {}
+    return {one.phrase: one.agreement for one in latest.pairs}
 
 
 def best_of_runs(runs: Sequence[Sequence[Annotation]]) -> list[Annotation]:

@@ -204,6 +204,11 @@ def _about_pair(image: records_pb2.Image, annotation: Annotation) -> dict[str, A
         "accepted_at": _time(record.accepted_at),
         "provenance": _provenance(pair.provenance),
     }
+    spec = record.run.spec
+    if spec.tier == concepts_pb2.TIER_GOLD and spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL:
+        about["version"] = "adjudicated" if annotation.record.adjudicated else "independent"
+        if annotation.agreement is not None:
+            about["agreement"] = _number(annotation.agreement)
     if pair.HasField("exhaustivity"):
         choice = concepts_pb2.ExhaustivityChoice.Name(pair.exhaustivity.choice)
         about["exhaustivity"] = {

@@ -82,8 +82,8 @@ class Recording:
         `again`: at a rebuild, which writes only what is not there.
         """
         image, job_id = record.image, record.run.job_id
-        key = annotation_key(image.tenant, job_id, image.id, record.task_id or domain.MODELS)
-        if not again or not self._blobs.exists(key):
+        key = annotation_key(image.tenant, job_id, image.id, domain.record_name(record))
+        if not record.withdrawn and not (again and self._blobs.exists(key)):
             self._blobs.put(key, record.SerializeToString(deterministic=True))
         self._view.learn(domain.of_accepted(record, offset, timestamp_ms))
 
@@ -185,7 +185,8 @@ class Answering:
         else:
             candidates = list(reversed(info.job_ids))
         for job_id in candidates:
-            found = self._annotations(tenant, job_id, image_id)
+            records = self._records(tenant, job_id, image_id)
+            found = domain.of_record(records, domain.merged(records))
             if found:
                 return dataset_pb2.GetAnnotationsResponse(
                     image=info.image, job_id=job_id, pairs=[one.pair for one in found]
@@ -193,10 +194,6 @@ class Answering:
         return dataset_pb2.GetAnnotationsResponse(
             image=info.image, job_id=candidates[0] if candidates else ""
         )
-
-    def _annotations(self, tenant: str, job_id: str, image_id: str) -> list[domain.Annotation]:
-        """What stands of a run."""
-        return domain.merged(self._records(tenant, job_id, image_id))
 
     def _records(self, tenant: str, job_id: str, image_id: str) -> list[records_pb2.AnnotationsAccepted]:
         """A run's annotations of record, in the log's order."""
@@ -310,7 +307,7 @@ class Answering:
 
 
 def annotation_key(tenant: str, job_id: str, image_id: str, name: str) -> str:
-    """Where a record of a run is kept: `name` is `models` or a task id."""
+    """Where a record of a run is kept: `name` as `domain.record_name` has it."""
     return f"{tenant}/annotations/{job_id}/{image_id}/{name}.pb"
 
 

@@ -67,7 +67,8 @@ class JobView:
     def finished(self, event: records_pb2.JobEvent) -> None:
         """The log has it that the job is done with a status."""
         at = event.at.ToMilliseconds()
-        self._call("finished", event.tenant, event.job_id, event.finished.status, at)
+        told = event.finished
+        self._call("finished", event.tenant, event.job_id, told.status, at, told.undone)
 
     def learn(self, learnt: Learnt) -> None:
         """Something about an image."""
@@ -85,14 +86,16 @@ class JobView:
     def decided(self, completed: records_pb2.ReviewCompleted, offset: int) -> None:
         """A person's decision, for the report."""
         decision, job_id = completed.decision, completed.task.run.job_id
+        if decision.kind == records_pb2.DECISION_KIND_UNDO:
+            return  # whether it counts is told by the record that withdraws the decision's
         correction = decision.kind != records_pb2.DECISION_KIND_ACCEPT and (
-            completed.task.type != records_pb2.TASK_TYPE_ANNOTATE
+            completed.task.type not in (records_pb2.TASK_TYPE_ANNOTATE, records_pb2.TASK_TYPE_ADJUDICATE)
         )
         self._call(
             "decided",
             completed.tenant,
             job_id,
-            completed.task.id,
+            domain.round_name(completed.task.id, completed.task.round),
             domain.order(offset),
             max(0, round(decision.active_seconds * 1000)),
             int(correction),
@@ -103,7 +106,7 @@ class JobView:
         answer = cast("list[bytes]", self._call("claim", tenant, job_id, cause, timestamp_ms))
         if not answer:
             return None
-        status, at_ms, counts = (part.decode() for part in answer)
+        status, at_ms, counts, undone = (part.decode() for part in answer)
         at = Timestamp()
         at.FromMilliseconds(int(at_ms))
         fields = (part.partition("=") for part in counts.split())
@@ -112,7 +115,7 @@ class JobView:
             tenant=tenant,
             at=at,
             finished=records_pb2.JobFinished(
-                status=status, counts={state: int(number) for state, _, number in fields}
+                status=status, counts={state: int(number) for state, _, number in fields}, undone=int(undone)
             ),
         )
 
@@ -203,10 +206,21 @@ class JobView:
         return dataset_pb2.ImageInfo(image=image, job_ids=[job_id.decode() for job_id in jobs])
 
     def records(self, tenant: str, job_id: str, image_id: str) -> list[str]:
-        """Names of a run's annotation records, in the log's order."""
+        """Names of a run's annotation records that stand, in the log's order."""
         key = f"{_prefix(tenant)}records:{job_id}:{image_id}"
         found = cast("dict[bytes, bytes]", self._redis.hgetall(key))
-        return [name.decode() for name, _ in sorted(found.items(), key=lambda item: (item[1], item[0]))]
+        standing = {name: at for name, at in found.items() if name[:1] != b"-" and b"-" + name not in found}
+        return [name.decode() for name, _ in sorted(standing.items(), key=lambda item: (item[1], item[0]))]
+
+    def agreements(self, tenant: str, job_id: str) -> dict[str, list[float]]:
+        """By annotator, the agreement with the two others on each gold image of the job, 0..1."""
+        found: dict[str, list[float]] = {}
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(f"{_prefix(tenant)}agreement:{job_id}"))
+        for _, text in sorted(stored.items()):
+            for one in text.decode().rsplit("|", 1)[1].split(";")[:-1]:
+                annotator, _, value = one.rpartition("=")
+                found.setdefault(annotator, []).append(float(value))
+        return found
 
     def _failures(
         self, tenant: str, job_id: str, image_ids: Sequence[bytes]

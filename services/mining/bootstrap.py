@@ -9,7 +9,8 @@ from services.kit.service import Adapters, Service
 from services.kit.state.cancelled import CancelledJobs
 from services.mining import workers
 from services.mining.grpc import GRPC_SERVICE, MiningServicer
-from services.mining.handlers import Reviewing, Routing
+from services.mining.handlers import Routing
+from services.mining.reviewing import Reviewing
 from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
 from tercet.v1 import mining_pb2_grpc
@@ -18,7 +19,7 @@ from tercet.v1 import mining_pb2_grpc
 def build(adapters: Adapters, settings: MiningSettings) -> Service:
     """Mining over the adapters, not yet running."""
     view = TaskView(adapters.redis)
-    routing = Routing(view, ImageStore(adapters.blobs), settings)
+    routing = Routing(view, ImageStore(adapters.blobs), adapters.blobs, adapters.clock, settings)
     reviewing = Reviewing(view, adapters.bus, adapters.clock, settings)
 
     def register(server: grpc.Server) -> None:

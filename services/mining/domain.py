@@ -12,6 +12,8 @@ from services.mining.priority import PhraseHistory, Priority, Weights, of_pair
 from tercet.v1 import concepts_pb2, records_pb2
 
 GOLD_COPIES = 3
+WHOLE_IMAGE = (records_pb2.TASK_TYPE_ANNOTATE, records_pb2.TASK_TYPE_ADJUDICATE)
+"""Types of tasks that are about an image, not about one pair of it."""
 _GOOD_MASK = (concepts_pb2.MASK_CHOICE_ACCEPT, concepts_pb2.MASK_CHOICE_ACCEPT_AS_TEXT)
 _SECOND_LOOK = (records_pb2.TASK_TYPE_AUDIT, records_pb2.TASK_TYPE_EXHAUSTIVITY)
 
@@ -25,10 +27,20 @@ class Routed:
 
 
 def task_id(
-    job_id: str, image_id: str, kind: records_pb2.TaskType.ValueType, phrase: str = "", copy: int = 0
+    job_id: str,
+    image_id: str,
+    kind: records_pb2.TaskType.ValueType,
+    phrase: str = "",
+    copy: int = 0,
+    *,
+    after: str = "",
 ) -> str:
-    """The id of a task: the same for the same question, however often it is made."""
-    return _digest(job_id, image_id, records_pb2.TaskType.Name(kind), phrase, str(copy)).hex()[:32]
+    """The id of a task: the same for the same question, however often it is made.
+
+    `after`: what came before that makes it another question, such as an undo.
+    """
+    parts = (job_id, image_id, records_pb2.TaskType.Name(kind), phrase, str(copy))
+    return _digest(*parts, *([after] if after else [])).hex()[:32]
 
 
 def sampled(job_id: str, image_id: str, phrase: str, purpose: str, rate: float) -> bool:
@@ -42,6 +54,18 @@ def timestamp(milliseconds: int) -> Timestamp:
     at = Timestamp()
     at.FromMilliseconds(milliseconds)
     return at
+
+
+def seconds(at: Timestamp) -> float:
+    """A record's time in seconds since the epoch."""
+    return at.ToMilliseconds() / 1000
+
+
+def is_gold_copy(task: records_pb2.ReviewTask) -> bool:
+    """Whether the task is one of the three copies of a gold image."""
+    spec = task.run.spec
+    gold = spec.tier == concepts_pb2.TIER_GOLD and spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL
+    return gold and task.type == records_pb2.TASK_TYPE_ANNOTATE
 
 
 def route(
@@ -69,7 +93,9 @@ def route(
         return Routed(
             None,
             [
-                _pair_task(run, image, _kind(pair), pair, at, priority(pair), "stage 2: every pair")
+                _pair_task(
+                    run, image, _kind(pair), pair, at, priority(pair), "stage 2: every pair", among=pairs
+                )
                 for pair in pairs
             ],
         )
@@ -80,14 +106,14 @@ def route(
         if kept is None:
             verdict = concepts_pb2.Verdict.Name(pair.verdict).removeprefix("VERDICT_").lower()
             why = f"verdict {verdict}" if pair.verdict else "no verdict"
-            tasks.append(_pair_task(run, image, _kind(pair), pair, at, priority(pair), why))
+            tasks.append(_pair_task(run, image, _kind(pair), pair, at, priority(pair), why, among=pairs))
             continue
         accepted.append(kept)
         if sampled(run.job_id, image.id, pair.phrase, "audit", run.spec.audit_rate):
             second = Priority(weights.second_look_bonus + priority(pair).value, ())
-            tasks.append(
-                _pair_task(run, image, records_pb2.TASK_TYPE_AUDIT, kept, at, second, "audit: random sample")
-            )
+            why = "audit: random sample"
+            audit = records_pb2.TASK_TYPE_AUDIT
+            tasks.append(_pair_task(run, image, audit, kept, at, second, why, among=pairs))
     return Routed(
         records_pb2.AnnotationsAccepted(
             image=image,
@@ -109,10 +135,11 @@ def consequences(completed: records_pb2.ReviewCompleted, at: Timestamp, weights:
     """
     task, decision = completed.task, completed.decision
     pairs = decided_pairs(task, decision)
+    new = added_phrases(task, decision)
     checks = [
-        _second_person(task, decision, pair, at, weights)
+        _second_person(task, decision, pair, pairs, at, weights, added=pair.phrase in new)
         for pair in pairs
-        if _wants_second_person(task, pair)
+        if _wants_second_person(task, pair, added=pair.phrase in new)
     ]
     if task.type == records_pb2.TASK_TYPE_ANNOTATE:
         for pair in pairs:  # known to be exhaustive only once the second person has said so
@@ -127,9 +154,58 @@ def consequences(completed: records_pb2.ReviewCompleted, at: Timestamp, weights:
             tasks_opened=len(checks),
             tier=concepts_pb2.TIER_GOLD if gold else concepts_pb2.TIER_SILVER,
             accepted_at=at,
+            round=task.round,
+            adjudicated=task.type == records_pb2.TASK_TYPE_ADJUDICATE,
         ),
         checks,
     )
+
+
+def taken_back(
+    undo: records_pb2.ReviewCompleted, at: Timestamp, weights: Weights, *, adjudication: bool
+) -> tuple[records_pb2.AnnotationsAccepted, Sequence[str]]:
+    """What follows from an undo: the record that withdraws the decision's, and the ids of its checks.
+
+    `adjudication`: the undone version of a gold image was one of three that a lead was to adjudicate; that
+    task goes, too.
+    """
+    task = undo.task
+    checks = follow_ups(task, undo.undone, weights)
+    gold = task.run.spec.tier == concepts_pb2.TIER_GOLD
+    record = records_pb2.AnnotationsAccepted(
+        image=task.image,
+        run=task.run,
+        task_id=task.id,
+        tasks_opened=len(checks) + int(adjudication),
+        tier=concepts_pb2.TIER_GOLD if gold else concepts_pb2.TIER_SILVER,
+        accepted_at=at,
+        round=task.round,
+        withdrawn=True,
+        adjudicated=task.type == records_pb2.TASK_TYPE_ADJUDICATE,
+    )
+    return record, checks
+
+
+def follow_ups(
+    task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision, weights: Weights
+) -> list[str]:
+    """The ids of the second person's checks that a decision opens."""
+    made = records_pb2.ReviewCompleted(tenant=task.image.tenant, task=task, decision=decision)
+    return [check.id for check in consequences(made, task.created_at, weights).tasks]
+
+
+def next_round(task: records_pb2.ReviewTask) -> records_pb2.ReviewTask:
+    """The task as it is after an undo."""
+    opened = records_pb2.ReviewTask()
+    opened.CopyFrom(task)
+    opened.round += 1
+    return opened
+
+
+def added_phrases(task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision) -> list[str]:
+    """What the decision on a pair's task gave the image beside the pair itself."""
+    on_image = task.type in WHOLE_IMAGE or decision.kind != records_pb2.DECISION_KIND_EDIT
+    return [] if on_image else [pair.phrase for pair in decision.pairs[1:]]
 
 
 def decided_pairs(
@@ -139,8 +215,8 @@ def decided_pairs(
     if decision.kind == records_pb2.DECISION_KIND_REJECT:
         return []
     whole_image = task.type == records_pb2.TASK_TYPE_ANNOTATE
-    as_it_is = decision.kind == records_pb2.DECISION_KIND_ACCEPT and not whole_image
-    pairs = [_copy(pair) for pair in ([task.pair] if as_it_is else decision.pairs)]
+    as_it_is = decision.kind == records_pb2.DECISION_KIND_ACCEPT and task.type not in WHOLE_IMAGE
+    pairs = [pair_copy(pair) for pair in ([task.pair] if as_it_is else decision.pairs)]
     person = concepts_pb2.Provenance(annotator=decision.annotator, made_at=decision.decided_at)
     for pair in pairs:
         pair.verdict = concepts_pb2.VERDICT_ACCEPT
@@ -174,7 +250,7 @@ def first_of_each_phrase(pairs: Iterable[concepts_pb2.Pair]) -> list[concepts_pb
 
 def corrected(task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision) -> bool:
     """Whether the decision changed what the models had made."""
-    return task.type != records_pb2.TASK_TYPE_ANNOTATE and decision.kind != records_pb2.DECISION_KIND_ACCEPT
+    return task.type not in WHOLE_IMAGE and decision.kind != records_pb2.DECISION_KIND_ACCEPT
 
 
 def _annotate(verified: records_pb2.ImageVerified, at: Timestamp) -> list[records_pb2.ReviewTask]:
@@ -205,13 +281,19 @@ def _pair_task(
     priority: Priority,
     why: str,
     *,
+    among: Iterable[concepts_pb2.Pair],
     asked_as: str | None = None,
     copy: int = 0,
+    after: str = "",
     excluded: Iterable[str] = (),
 ) -> records_pb2.ReviewTask:
-    """A task on a pair. `asked_as` is the phrase in the task's id, where the pair's has been edited since."""
+    """A task on a pair of those of the image, `among`, the first of each phrase.
+
+    `asked_as` is the phrase in the task's id, where the pair's was edited since; `after` as in `task_id`.
+    """
+    asked = pair.phrase if asked_as is None else asked_as
     return records_pb2.ReviewTask(
-        id=task_id(run.job_id, image.id, kind, pair.phrase if asked_as is None else asked_as, copy),
+        id=task_id(run.job_id, image.id, kind, asked, copy, after=after),
         type=kind,
         image=image,
         run=run,
@@ -221,6 +303,14 @@ def _pair_task(
         excluded_annotators=list(excluded),
         copy=copy,
         created_at=at,
+        siblings=[sibling(other) for other in among if other.phrase != pair.phrase],
+    )
+
+
+def sibling(pair: concepts_pb2.Pair) -> records_pb2.Sibling:
+    """The pair without its masks."""
+    return records_pb2.Sibling(
+        phrase=pair.phrase, polarity=pair.polarity, score=pair.score, verdict=pair.verdict
     )
 
 
@@ -233,7 +323,7 @@ def _accepted_by_models(pair: concepts_pb2.Pair) -> concepts_pb2.Pair | None:
     """The pair with the masks that MV accepted; None for what a person has to see."""
     if pair.verdict != concepts_pb2.VERDICT_ACCEPT:
         return None
-    kept = _copy(pair)
+    kept = pair_copy(pair)
     if pair.polarity == concepts_pb2.POLARITY_NEGATIVE:
         return kept
     good = [m for m in pair.masks if not m.HasField("verification") or m.verification.choice in _GOOD_MASK]
@@ -246,24 +336,29 @@ def _accepted_by_models(pair: concepts_pb2.Pair) -> concepts_pb2.Pair | None:
     return kept
 
 
-def _wants_second_person(task: records_pb2.ReviewTask, pair: concepts_pb2.Pair) -> bool:
-    if pair.polarity != concepts_pb2.POLARITY_POSITIVE or task.type in _SECOND_LOOK:
+def _wants_second_person(task: records_pb2.ReviewTask, pair: concepts_pb2.Pair, *, added: bool) -> bool:
+    if pair.polarity != concepts_pb2.POLARITY_POSITIVE or task.type == records_pb2.TASK_TYPE_ADJUDICATE:
         return False
     if task.type == records_pb2.TASK_TYPE_ANNOTATE:
         return True
-    rate = task.run.spec.exhaustivity_rate
-    return sampled(task.run.job_id, task.image.id, task.pair.phrase, "exhaustivity", rate)
+    if task.type in _SECOND_LOOK and not added:
+        return False
+    asked = pair.phrase if added else task.pair.phrase
+    return sampled(task.run.job_id, task.image.id, asked, "exhaustivity", task.run.spec.exhaustivity_rate)
 
 
 def _second_person(
     task: records_pb2.ReviewTask,
     decision: records_pb2.ReviewDecision,
     pair: concepts_pb2.Pair,
+    decided: Sequence[concepts_pb2.Pair],
     at: Timestamp,
     weights: Weights,
+    *,
+    added: bool,
 ) -> records_pb2.ReviewTask:
     whole_image = task.type == records_pb2.TASK_TYPE_ANNOTATE
-    return _pair_task(
+    check = _pair_task(
         task.run,
         task.image,
         records_pb2.TASK_TYPE_EXHAUSTIVITY,
@@ -271,24 +366,31 @@ def _second_person(
         at,
         Priority(weights.second_look_bonus, ()),
         "second person: every pair of stage 1" if whole_image else "second person: random sample",
-        asked_as=pair.phrase if whole_image else task.pair.phrase,
+        among=decided,
+        asked_as=pair.phrase if whole_image or added else task.pair.phrase,
         copy=task.copy,
+        # Two people may give an image the same phrase, and decide again after an undo: each is another check.
+        after=f"{task.id}/{task.round}" if added or task.round else "",
         excluded=sorted({*task.excluded_annotators, decision.annotator}),
     )
+    known = {one.phrase for one in check.siblings} | {pair.phrase, task.pair.phrase}
+    check.siblings.extend(one for one in task.siblings if one.phrase not in known)
+    return check
 
 
 def _withdrawn(task: records_pb2.ReviewTask, pairs: Sequence[concepts_pb2.Pair]) -> list[concepts_pb2.Pair]:
     """The task's pair as withdrawn, where an earlier record had accepted it and it is not among `pairs`."""
     if task.type not in _SECOND_LOOK or any(pair.phrase == task.pair.phrase for pair in pairs):
         return []
-    gone = _copy(task.pair)
+    gone = pair_copy(task.pair)
     del gone.masks[:]
     gone.verdict = concepts_pb2.VERDICT_REJECT
     gone.exhaustive = False
     return [gone]
 
 
-def _copy(pair: concepts_pb2.Pair) -> concepts_pb2.Pair:
+def pair_copy(pair: concepts_pb2.Pair) -> concepts_pb2.Pair:
+    """The pair, to be changed."""
     copied = concepts_pb2.Pair()
     copied.CopyFrom(pair)
     return copied

@@ -1,10 +1,10 @@
-"""The gRPC door of mining: requests in, answers out. What they mean is in `handlers`."""
+"""The gRPC door of mining: requests in, answers out. What they mean is in `reviewing`."""
 
 from __future__ import annotations
 
 import grpc
 
-from services.mining.handlers import Reviewing
+from services.mining.reviewing import Reviewing
 from tercet.v1 import mining_pb2, mining_pb2_grpc
 
 GRPC_SERVICE = "tercet.v1.MiningService"
@@ -20,6 +20,16 @@ class MiningServicer(mining_pb2_grpc.MiningServiceServicer):
         self, request: mining_pb2.LeaseTaskRequest, context: grpc.ServicerContext
     ) -> mining_pb2.LeaseTaskResponse:
         return self._reviewing.lease(request)
+
+    def TakeTask(
+        self, request: mining_pb2.TakeTaskRequest, context: grpc.ServicerContext
+    ) -> mining_pb2.TakeTaskResponse:
+        return self._reviewing.take(request)
+
+    def UndoReview(
+        self, request: mining_pb2.UndoReviewRequest, context: grpc.ServicerContext
+    ) -> mining_pb2.UndoReviewResponse:
+        return self._reviewing.undo(request)
 
     def RenewLease(
         self, request: mining_pb2.RenewLeaseRequest, context: grpc.ServicerContext

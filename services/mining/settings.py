@@ -10,11 +10,22 @@ from services.mining.submission import Limits
 
 
 class MiningSettings(KitSettings):
-    """Leases, limits of a decision, and the weights of active mining (each component is 0..1)."""
+    """Leases, undo, limits of a decision, and the weights of active mining (each component is 0..1)."""
 
     mining_lease_seconds: float = Field(300.0, gt=0, description="How long a task is held without renewal.")
     mining_store_seconds: float = Field(
         60.0, gt=0, description="How long a task stays held while its decision is being written to the log."
+    )
+    mining_undo_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="How long after a decision its maker may take it back; 0: never.",
+    )
+    mining_agreement_at_least: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="A gold image with a phrase on which its three annotators agree less goes to a lead.",
     )
     mining_lease_scan: int = Field(
         2000,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.core import masks, phrases
 from services.core.errors import InvalidInput, TooLarge
+from services.mining.domain import WHOLE_IMAGE
 from tercet.v1 import concepts_pb2, records_pb2
 
 MAX_ID_CHARACTERS = 128
@@ -28,12 +29,17 @@ class Limits:
 
 
 def checked(
-    task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision, now: Timestamp, limits: Limits
+    task: records_pb2.ReviewTask,
+    decision: records_pb2.ReviewDecision,
+    now: Timestamp,
+    limits: Limits,
+    taken: Collection[str] = (),
 ) -> records_pb2.ReviewDecision:
     """The decision as it is stored: phrases normalised, boxes and areas read off the masks, makers set by us.
 
     A mask that the task had already keeps its scores and provenance; any other was made by the annotator.
-    Raises `InvalidInput` or `TooLarge`, naming the pair and mask at fault.
+    `taken`: phrases of the image beside those that the task names. Raises `InvalidInput` or `TooLarge`,
+    naming the pair and mask at fault.
     """
     _check_form(decision)
     stored = records_pb2.ReviewDecision(
@@ -46,22 +52,28 @@ def checked(
         comment=decision.comment,
         request_digest=digest(decision),
     )
-    if task.type == records_pb2.TASK_TYPE_ANNOTATE:
+    if task.type == records_pb2.TASK_TYPE_ADJUDICATE:
+        if decision.kind != records_pb2.DECISION_KIND_EDIT:
+            raise InvalidInput("an adjudication is an edit: send the version of record, with all its pairs")
+    elif task.type == records_pb2.TASK_TYPE_ANNOTATE:
         if decision.kind == records_pb2.DECISION_KIND_REJECT and decision.pairs:
             raise InvalidInput("a rejected image has no pairs; send them with accept or edit, or none")
     elif decision.kind != records_pb2.DECISION_KIND_EDIT:
         return stored  # the pair stands or falls as the task has it, whatever was sent
-    elif len(decision.pairs) != 1:
-        raise InvalidInput(f"an edited pair's task takes one pair, not {len(decision.pairs)}")
+    elif not decision.pairs:
+        raise InvalidInput("an edited pair's task takes its pair first, then new ones; there is none")
     if len(decision.pairs) > limits.pairs:
         raise TooLarge(f"{len(decision.pairs)} pairs; at most {limits.pairs} are taken")
     maker = concepts_pb2.Provenance(annotator=decision.annotator, made_at=stored.decided_at)
     known = {mask.counts: mask for mask in _masks_of(task)}
+    on_image = {task.pair.phrase, *taken, *(one.phrase for one in task.siblings)}
     seen: set[str] = set()
-    for pair in decision.pairs:
+    for number, pair in enumerate(decision.pairs):
         clean = _pair(task, pair, known, maker, limits)
         if clean.phrase in seen:
             raise InvalidInput(f"the phrase {clean.phrase!r} comes twice; put its masks into one pair")
+        if number and task.type not in WHOLE_IMAGE and clean.phrase in on_image:
+            raise InvalidInput(f"the image has {clean.phrase!r} already; only new phrases may be added here")
         seen.add(clean.phrase)
         stored.pairs.append(clean)
     return stored
@@ -168,6 +180,9 @@ def _mask(
 
 def _masks_of(task: records_pb2.ReviewTask) -> Iterable[concepts_pb2.Mask]:
     yield from task.pair.masks
+    for version in task.versions:
+        for pair in version.pairs:
+            yield from pair.masks
     for region in task.regions:
         if region.HasField("mask"):
             yield region.mask

@@ -67,15 +67,18 @@ def rebuild(bus: Bus, state: redis.Redis, routing: Routing) -> None:
 
     def again(record: Record) -> None:
         try:
-            apply(routing, record)
+            apply(routing, record, again=True)
         except InvalidInput as error:
             log.warning("record passed over", topic=record.topic, offset=record.offset, reason=str(error))
 
     kit_rebuild.rebuild(state=state, prefix=PREFIX, bus=bus, topics=VIEW_TOPICS, apply=again)
 
 
-def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
-    """One record into the view; what follows from it. The same again changes nothing."""
+def apply(routing: Routing, record: Record, *, again: bool = False) -> tuple[Message, ...]:
+    """One record into the view; what follows from it. The same again changes nothing.
+
+    `again`: at a rebuild, which wants only the view.
+    """
     if record.topic == JOBS_EVENTS:
         routing.cancelled(_parse(records_pb2.JobEvent, record))
         return ()
@@ -86,7 +89,10 @@ def apply(routing: Routing, record: Record) -> tuple[Message, ...]:
         routing.accepted(_parse(records_pb2.AnnotationsAccepted, record))
         return ()
     completed = _parse(records_pb2.ReviewCompleted, record)
-    return routing.completed(completed, f"{record.partition}/{record.offset}", record.timestamp_ms)
+    position = f"{record.partition}/{record.offset}"
+    if completed.decision.kind == records_pb2.DECISION_KIND_UNDO:
+        return routing.undone(completed, position, record.timestamp_ms, again=again)
+    return routing.completed(completed, position, record.timestamp_ms, again=again)
 
 
 def _route(routing: Routing, record: Record) -> tuple[Message, ...]:

@@ -27,8 +27,9 @@ from services.kit.clock import ManualClock
 from services.kit.state.embedded import embedded
 from services.mining import workers
 from services.mining.domain import route, timestamp
-from services.mining.handlers import Reviewing, Routing
+from services.mining.handlers import Routing
 from services.mining.priority import Weights
+from services.mining.reviewing import Reviewing
 from services.mining.settings import MiningSettings
 from services.mining.view import PREFIX, TaskView
 from tercet.v1 import concepts_pb2, mining_pb2, records_pb2
@@ -39,6 +40,7 @@ REVIEW = concepts_pb2.VERDICT_REVIEW
 ACCEPT = records_pb2.DECISION_KIND_ACCEPT
 SETTINGS = MiningSettings()
 AT_MS = 1_700_000_000_000
+BLOBS = connect("memory://desk")
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.view = TaskView(self.state)
-        self.routing = Routing(self.view, ImageStore(connect("memory://desk")), SETTINGS)
+        self.routing = Routing(self.view, ImageStore(BLOBS), BLOBS, self.clock, SETTINGS)
         self.reviewing = Reviewing(self.view, self.bus, self.clock, SETTINGS)
 
     def open(

@@ -180,8 +180,6 @@ def test_pairs_are_counted_and_come_once() -> None:
         check(annotate(), *(runs.pair(name) for name in ("a dog", "a cat", "a cow")))
     with pytest.raises(InvalidInput, match="twice"):
         check(annotate(), runs.pair("dog"), runs.pair("the dogs"))
-    with pytest.raises(InvalidInput, match="one pair"):
-        check(review(), runs.pair("dog"), runs.pair("cat"))
     with pytest.raises(InvalidInput, match="no pairs"):
         check(annotate(), runs.pair("dog"), kind=records_pb2.DECISION_KIND_REJECT)
 

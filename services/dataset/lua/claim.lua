@@ -1,6 +1,7 @@
 -- Whether the record at hand is the one to say that the job is done with a status. ARGV: job, cause ("topic/partition/
--- offset" of the record), its milliseconds. Answers status, milliseconds, counts; or nothing. The cause is remembered:
--- when the record's transaction is not committed it comes again, and says so again, with the same words.
+-- offset" of the record), its milliseconds. Answers status, milliseconds, counts, decisions undone; or nothing. The cause
+-- is remembered: when the record's transaction is not committed it comes again, and says so again, with the same words.
+-- A complete job that an undo has opened says so again once it is complete.
 local job, cause, at = ARGV[1], ARGV[2], ARGV[3]
 local key = P .. 'job:' .. job
 local total = redis.call('HGET', key, 'total')
@@ -10,7 +11,7 @@ end
 for _, status in ipairs({'waiting_for_people', 'complete'}) do
   local told = redis.call('HMGET', key, 'finished:' .. status, 'finished_at:' .. status, 'finished_counts:' .. status)
   if told[1] == cause then
-    return {status, told[2], told[3]}
+    return {status, told[2], told[3], redis.call('HGET', key, 'finished_undone:' .. status) or '0'}
   end
 end
 local counts, ended = {}, 0
@@ -28,10 +29,16 @@ if ended >= tonumber(total) then
 elseif ended + counts.in_review >= tonumber(total) then
   status = 'waiting_for_people'
 end
-if not status or redis.call('HEXISTS', key, 'finished:' .. status) == 1 then
+if not status then
+  return {}
+end
+local undone = redis.call('HGET', key, 'undone') or '0'
+if redis.call('HEXISTS', key, 'finished:' .. status) == 1 and
+   (status ~= 'complete' or number(undone) <= number(redis.call('HGET', key, 'finished_undone:complete'))) then
   return {}
 end
 local text = table.concat(counts, ' ')
-redis.call('HSET', key, 'finished:' .. status, cause, 'finished_at:' .. status, at, 'finished_counts:' .. status, text)
+redis.call('HSET', key, 'finished:' .. status, cause, 'finished_at:' .. status, at, 'finished_counts:' .. status, text,
+           'finished_undone:' .. status, undone)
 changed(job)
-return {status, at, text}
+return {status, at, text, undone}

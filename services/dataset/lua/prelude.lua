@@ -1,6 +1,7 @@
 -- Shared by every script. KEYS[1] is the tenant's prefix, "tercet:dataset:{<tenant>}:"; every other key starts with it.
 -- A row's state is worked out from what is known of the image, and what is known only grows: records may come in any
--- order and any number of times, and the view ends the same.
+-- order and any number of times, and the view ends the same. An undo, too, is something more that is known: the name of
+-- the record that no longer stands, with a '-' before it.
 --
 -- jobs                  zset: job -> when it was submitted
 -- job:<job>             hash: created, total, cancelled, sums, finished:<status>
@@ -8,9 +9,11 @@
 -- row:<job>:<image>     hash: name, step, failure, expected, opened, decided, state, ...
 -- state:<job>:<state>   zset of images in a state, by id
 -- rate:<job>            hash: second -> images that the models finished
--- pairs:<job>:<image>   hash: pair -> "<order>|<p, n or x>", by the latest record
--- records:<job>:<image> hash: "models" or task id -> order in the log
--- decisions:<job>       hash: task id -> "<order>|<milliseconds>|<0 or 1: a correction>"
+-- pairs:<job>:<image>   hash: pair -> "<order>|<p, n or x>|<record>;..." of the records that stand; the latest counts
+-- records:<job>:<image> hash: record -> order in the log; "-<record>" -> order of what withdrew it
+-- decisions:<job>       hash: record -> "<order>|<milliseconds>|<0 or 1: a correction>"; "-<record>" -> "1"
+--                       (a record is named "models", or by its task: "<task>", from the second round "<task>.<round>")
+-- agreement:<job>       hash: gold image -> "<order>|<records of the three versions>|<annotator>=<0..1>;..."
 -- picture:<image>       hash: image, order; jobs:<image> zset: job -> when it was submitted
 -- changes:<job>         number that grows with every change
 local P = KEYS[1]

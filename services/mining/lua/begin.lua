@@ -17,6 +17,9 @@ end
 if task.holder ~= annotator then
   return 'holder'
 end
+if task.undid == decision then
+  return 'reused'
+end
 if task.pending ~= '' and task.pending ~= pending and tonumber(task.pending_until) > now then
   return 'busy'
 end

@@ -2,7 +2,7 @@
 local job, most = ARGV[1], tonumber(ARGV[2])
 redis.call('SADD', P .. 'cancelled', job)
 local taken = 0
-for kind = 1, 5 do
+for kind = 1, 6 do
   for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:job=' .. job .. ':' .. kind, 0, most - taken - 1)) do
     local task = load(id)
     dequeue(task)

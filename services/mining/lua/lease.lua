@@ -10,38 +10,16 @@ end
 local lease_ids = {unpack(ARGV, 9 + kinds)}
 local held = {}
 
--- Whether this annotator may have the task: not excluded, not skipped, and of a gold image either one's own copy alone
--- or, once that is done, the work of others.
+-- Whether this annotator is offered the task.
 local function may_have(task)
-  if string.find(task.excluded, '\n' .. annotator .. '\n', 1, true) then
-    return false
-  end
-  if redis.call('SISMEMBER', P .. 'skipped:' .. task.id, annotator) == 1 then
-    return false
-  end
-  if task.gold == '1' then
-    local role = redis.call('HGET', people_key(task), annotator)
-    if task.type == '1' then
-      return not role
-    end
-    return role ~= 'copying'
-  end
-  return true
+  return against(task, annotator) == '' and not is_blocked(task, now) and
+         redis.call('SISMEMBER', P .. 'skipped:' .. task.id, annotator) == 0
 end
 
-local function hold(task)
+local function take(task)
   local lease = lease_ids[#held / 2 + 1]
   dequeue(task)
-  redis.call('HSET', task_key(task.id), 'state', 'leased', 'lease', lease, 'holder', annotator, 'expires', expires)
-  redis.call('ZADD', P .. 'leases', expires, task.id)
-  count(task, 'leased', 1)
-  if task.gold == '1' then
-    if task.type == '1' then
-      redis.call('HSET', people_key(task), annotator, 'copying')
-    else
-      redis.call('HSETNX', people_key(task), annotator, 'saw')
-    end
-  end
+  hold(task, annotator, lease, expires)
   held[#held + 1] = task.id
   held[#held + 1] = lease
 end
@@ -68,7 +46,7 @@ local function hold_near(first)
   end)
   for _, task in ipairs(others) do
     if more() and may_have(task) then
-      hold(task)
+      take(task)
     end
   end
 end
@@ -90,7 +68,7 @@ while more() and looks > 0 do
   looks = looks - 1
   local task = load(best[1])
   if may_have(task) then
-    hold(task)
+    take(task)
     hold_near(task)
   else
     passed[best_type] = (passed[best_type] or 0) + 1
