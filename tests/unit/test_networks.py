@@ -21,7 +21,6 @@ from services.networks.proposer.decoding import Written
 from services.networks.proposer.language import confused_with, write
 from services.networks.sam.architecture import build_vit_tiny
 from services.networks.sam.decoding import decode_tokens, embed_prompts, upscale_masks
-from services.networks.sam.postprocessing import Frame, mask_boxes, masks_and_stability
 from services.networks.verifier.views import mask_crops, mask_sheet, rims
 from services.networks.vocabulary import word_tokenizer
 
@@ -49,23 +48,6 @@ def test_the_two_step_decoder_equals_segment_anythings(sam: Sam) -> None:
     torch.testing.assert_close(tokens.predicted_iou, iou, rtol=1e-4, atol=1e-4)
     some = upscale_masks(sam, tokens.take(torch.tensor([1])), slice(1, 4))
     torch.testing.assert_close(some[0], theirs[1, 1:], rtol=1e-4, atol=1e-4)
-
-
-@torch.inference_mode()
-def test_masks_at_full_size_equal_segment_anythings(sam: Sam) -> None:
-    logits = torch.randn(3, 1, 128, 128) * 4
-    frame = Frame(height=150, width=300, input_height=128, input_width=256, side=256)
-    masks, stability = masks_and_stability(logits[:, 0], frame)
-    theirs = sam.postprocess_masks(logits, (128, 256), (150, 300))[:, 0]
-    assert torch.equal(masks, theirs > 0)
-    expected = (theirs > 1).flatten(1).sum(1) / (theirs > -1).flatten(1).sum(1)
-    torch.testing.assert_close(stability, expected)
-
-
-def test_mask_boxes_are_tight() -> None:
-    masks = torch.zeros(2, 10, 12, dtype=torch.bool)
-    masks[0, 2:5, 3:11] = True
-    assert mask_boxes(masks).tolist() == [[3, 2, 8, 3], [0, 0, 0, 0]]
 
 
 def test_suppression_keeps_the_best_of_each_group() -> None:

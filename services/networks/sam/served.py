@@ -25,7 +25,7 @@ from services.networks.images import content_hash, decode_image, fit_longest_sid
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.sam.architecture import load_sam
 from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
-from services.networks.sam.postprocessing import Frame, mask_boxes, masks_and_stability
+from services.networks.sam.postprocessing import Frame, mask_records
 from services.networks.sam.prompts import mask_logits_of
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one, read_rows
@@ -261,24 +261,23 @@ class ServedSam(BatchedModel[Prompt]):
 
     def _answer(self, prompt: Prompt, found: Found, *, filtered: bool = False) -> Tensors:
         frame = prompt.frame
-        masks, stability = masks_and_stability(found.logits, frame)
-        boxes = mask_boxes(masks) if len(masks) else torch.zeros(0, 4)
-        areas = masks.sum((1, 2))
-        scores, prompts = found.predicted_iou, found.prompt
+        records = mask_records(found.logits, frame)
+        scores, prompts = found.predicted_iou.cpu(), found.prompt.cpu().numpy()
         if filtered:
-            share = areas / (frame.height * frame.width)
-            good = ((stability >= LEAST_STABILITY) & (areas > 0) & (share < WHOLE_IMAGE)).nonzero()[:, 0]
+            share = records.areas / (frame.height * frame.width)
+            fit = (records.stability >= LEAST_STABILITY) & (records.areas > 0) & (share < WHOLE_IMAGE)
+            good = fit.nonzero()[0]
+            boxes = torch.from_numpy(records.boxes[good])
             corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-            kept = good[suppress(corners[good], scores[good], NMS_IOU)]
-            masks, boxes, areas, stability = masks[kept], boxes[kept], areas[kept], stability[kept]
-            scores, prompts = scores[kept], prompts[kept.to(prompts.device)]
+            kept = good[suppress(corners, scores[torch.from_numpy(good)], NMS_IOU).numpy()]
+            records, scores, prompts = records.take(kept), scores[torch.from_numpy(kept)], prompts[kept]
         return {
-            "rles": bytes_tensor([rle.encode(mask) for mask in masks.cpu().numpy()]),
-            "boxes": boxes.cpu().numpy().astype(np.float32).reshape(-1, 4),
-            "areas": areas.cpu().numpy().astype(np.int64),
-            "predicted_iou": scores.clamp(0, 1).cpu().numpy().astype(np.float32),
-            "stability": stability.cpu().numpy().astype(np.float32),
-            "prompt_index": prompts.cpu().numpy().astype(np.int32),
+            "rles": bytes_tensor(records.rles),
+            "boxes": records.boxes,
+            "areas": records.areas,
+            "predicted_iou": scores.clamp(0, 1).numpy().astype(np.float32),
+            "stability": records.stability,
+            "prompt_index": prompts.astype(np.int32),
             "size": np.array([frame.height, frame.width], np.int32),
         }
 
