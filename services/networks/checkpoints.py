@@ -5,11 +5,13 @@ code.
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -17,39 +19,46 @@ from services.networks.errors import ModelError
 
 Tensors = dict[str, torch.Tensor]
 
+_LOG = logging.getLogger(__name__)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights in a folder, in order of name."""
+    return sorted(file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth", ".pt"})
+
 
 def fingerprint(path: Path) -> str:
     """First 8 hex digits of the SHA-256 of a weights file, or of all weight files of a folder in order of
-    name.
+    name. The whole hash is logged.
     """
-    digest = hashlib.sha256()
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(file for file in path.iterdir() if file.suffix in {".safetensors", ".bin", ".pth", ".pt"})
-    )
+    files = [path] if path.is_file() else weight_files(path)
     if not files:
         raise ModelError(f"{path} holds no weights (.safetensors, .bin, .pth)", invalid=False)
+    digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    _LOG.info("weights %s have SHA-256 %s", path, digest.hexdigest())
     return digest.hexdigest()[:8]
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a .safetensors, .pth or .pt file, on the CPU. Raises `ModelError` naming the file and
-    the fault.
+    """The tensors of a .safetensors, .bin, .pth or .pt file, on the CPU. Raises `ModelError` naming the file
+    and the fault.
+
+    Archives of torch are mapped, not read: the largest SAM takes no memory twice.
     """
     if not path.is_file():
         raise ModelError(f"weights file {path} does not exist", invalid=False)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as fault:
         raise ModelError(
-            f"{path} holds pickled code, not only tensors; it was not run. Save its state_dict()",
+            f"{path} holds pickled code, not only tensors, or is damaged; no code was run. Save its "
+            "state_dict(), or fetch it again",
             invalid=False,
         ) from fault
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as fault:
@@ -57,8 +66,24 @@ def read_tensors(path: Path) -> Tensors:
             f"{path} is damaged or truncated ({fault}); fetch it again", invalid=False
         ) from fault
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ModelError(f"{path} is not a state_dict of tensors", invalid=False)
+        raise ModelError(
+            f"{path} is not a state_dict of tensors; save the network's state_dict() alone", invalid=False
+        )
     return loaded
+
+
+def check_file(path: Path) -> None:
+    """Raise the `ModelError` of `read_tensors` for a file that cannot be read; read little of one that can."""
+    if path.suffix != ".safetensors":
+        read_tensors(path)
+        return
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError) as fault:
+        raise ModelError(
+            f"{path} is damaged or truncated ({fault}); fetch it again", invalid=False
+        ) from fault
 
 
 def load_into(network: nn.Module, path: Path) -> None:
@@ -84,7 +109,7 @@ def load_into(network: nn.Module, path: Path) -> None:
         name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()
     ]
     if broken:
-        raise ModelError(f"{path} holds NaN or infinity in {broken[0]}", invalid=False)
+        raise ModelError(f"{path} holds NaN or infinity in {broken[0]}; fetch it again", invalid=False)
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in tensors.items()})
 
 
