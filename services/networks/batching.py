@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, ParamSpec, TypeVar
 
 import torch
 
@@ -13,6 +13,7 @@ from services.networks.errors import ModelError
 from services.networks.tensors import Answer, Request, Tensors, bytes_tensor
 
 Parsed = TypeVar("Parsed")
+Args = ParamSpec("Args")
 
 
 class BatchedModel(ABC, Generic[Parsed]):
@@ -32,6 +33,30 @@ class BatchedModel(ABC, Generic[Parsed]):
     @abstractmethod
     def warm_up(self) -> None:
         """Run once on made-up input."""
+
+    def try_out(self, request: Request) -> None:
+        """Answer a made-up request. Raises its `ModelError`: a model that fails on it is not fit to serve."""
+        (answer,) = self.execute([request])
+        if isinstance(answer, ModelError):
+            raise answer
+
+    def require_finite(self, *values: torch.Tensor) -> None:
+        """Raise `ModelError` for NaN or infinity in what the network computed."""
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise ModelError(
+                f"{self.version} gave NaN or infinity; its weights are damaged or overflow in this precision: "
+                "fetch them again, or serve with precision float32",
+                invalid=False,
+            )
+
+    def answered(
+        self, answer: Callable[Args, Tensors], *given: Args.args, **named: Args.kwargs
+    ) -> Tensors | ModelError:
+        """What `answer` makes of a parsed request, or the `ModelError` that it raises."""
+        try:
+            return answer(*given, **named)
+        except ModelError as fault:
+            return fault
 
     @torch.inference_mode()
     def execute(self, requests: Sequence[Request]) -> list[Answer | ModelError]:

@@ -73,7 +73,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def check_file(path: Path) -> None:
-    """Raise the `ModelError` of `read_tensors` for a file that cannot be read; read little of one that can."""
+    """Raise the `ModelError` of `read_tensors` for a file that cannot be read, reading little of it."""
     if path.suffix != ".safetensors":
         read_tensors(path)
         return

@@ -2,52 +2,143 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.networks.grounder.architecture import StemmedOwlv2
-from services.networks.pretrained import load_directory, read_json
+import torch
+from torch import Tensor
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from services.networks.errors import ModelError
+from services.networks.grounder.architecture import StemmedOwlv2
+from services.networks.images import Pixels, fit_longest_side, pad_square
+from services.networks.pretrained import load_image_processor, load_network, load_tokenizer, read_json
+
+EXTRA = "tercet.json"
+THRESHOLD = 0.2
+PLAIN_ATTENTION_UP_TO = 32
+"""Tokens a side. With more of them plain attention takes gigabytes; with fewer it is faster on a CPU."""
+
+Prepare = Callable[[Pixels], Tensor]
 
 
 @dataclass(frozen=True)
-class Grounder:
-    """A loaded network with its tokenizer and preprocessing.
+class Extra:
+    """What a directory's `tercet.json` says of its use: `name`, `prompt` (wraps a phrase), `score_threshold`
+    (default score of a box), `nms` (IoU above which the weaker of two boxes of a phrase goes),
+    `presence_scale` and `presence_shift`. A public directory has none and takes the defaults.
 
-    `presence` (scale, shift) turns a phrase's strongest logit into the logit of its presence; `threshold` is
-    the default score of a box; `nms` the IoU above which the weaker of two boxes of a phrase goes; `prompt`
-    wraps a phrase.
+    `presence` (scale, shift) turns a phrase's strongest logit into the logit of its presence. Where it was
+    not fitted, a phrase is as likely present as not when its best box just reaches the threshold.
     """
 
     name: str
-    network: Any
-    tokenizer: Any
-    side: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     prompt: str
     threshold: float
     nms: float
     presence: tuple[float, float]
 
+    @classmethod
+    def read(
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        prompt: str = "{phrase}",
+        threshold: float,
+        nms: float,
+        chosen: float | None,
+    ) -> Extra:
+        """Of a folder, with these defaults; `chosen` is a threshold that overrides the folder's. Raises
+        `ModelError` for a value that makes no sense.
+        """
+        extra = read_json(folder / EXTRA)
+        try:
+            limit = float(extra.get("score_threshold", threshold)) if chosen is None else chosen
+            odds = math.log(max(limit, 1e-4)) - math.log(max(1 - limit, 1e-4))
+            wrap = str(extra.get("prompt", prompt))
+            wrap.format(phrase="bus")
+            return cls(
+                name=str(extra.get("name", name)),
+                prompt=wrap,
+                threshold=limit,
+                nms=float(extra.get("nms", nms)),
+                presence=(
+                    float(extra.get("presence_scale", 1.0)),
+                    float(extra.get("presence_shift", -odds)),
+                ),
+            )
+        except (TypeError, ValueError, KeyError, IndexError) as fault:
+            raise ModelError(f"{folder / EXTRA} makes no sense: {fault!r}", invalid=False) from fault
 
-def load_grounder(folder: Path) -> Grounder:
-    """Load a directory. Raises `ModelError` naming what is missing or of another architecture."""
-    network, tokenizer = load_directory(StemmedOwlv2, folder, "owlv2")
-    preprocessing, extra = read_json(folder / "preprocessor_config.json"), read_json(folder / "tercet.json")
-    mean, std = preprocessing.get("image_mean", CLIP_MEAN), preprocessing.get("image_std", CLIP_STD)
+
+@dataclass(frozen=True)
+class Grounder:
+    """A loaded OWLv2 with its tokenizer; `prepare` makes normalised pixels [3, S, S] of an image."""
+
+    network: Any
+    tokenizer: Any
+    prepare: Prepare
+    extra: Extra
+
+
+def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
+    """Load a directory. Raises `ModelError` naming what is missing or of another architecture.
+
+    A directory trained here (it has a `tercet.json`) was trained with Pillow's resizing, which is quick; a
+    public one has its images prepared by its own processor.
+    """
+    vision = read_json(folder / "config.json").get("vision_config", {})
+    grid = int(vision.get("image_size", 960)) // int(vision.get("patch_size", 16))
+    attention = "eager" if grid <= PLAIN_ATTENTION_UP_TO else "sdpa"
+    network = load_network(StemmedOwlv2, folder, "owlv2", attention=attention)
+    ours = (folder / EXTRA).exists()
+    side = int(network.config.vision_config.image_size)
     return Grounder(
-        name=str(extra.get("name", "owlv2")),
         network=network,
-        tokenizer=tokenizer,
-        side=int(network.config.vision_config.image_size),
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
-        prompt=str(extra.get("prompt", "a photo of a {phrase}")),
-        threshold=float(extra.get("score_threshold", 0.2)),
-        nms=float(extra.get("nms", 0.5)),
-        presence=(float(extra.get("presence_scale", 1.0)), float(extra.get("presence_shift", 0.0))),
+        tokenizer=load_tokenizer(folder),
+        prepare=_quick(folder, side) if ours else _processor(folder, side),
+        extra=Extra.read(
+            folder,
+            name="owlv2",
+            prompt="a photo of a {phrase}",
+            threshold=THRESHOLD,
+            nms=0.5,
+            chosen=threshold,
+        ),
     )
+
+
+def _quick(folder: Path, side: int) -> Prepare:
+    given = read_json(folder / "preprocessor_config.json")
+    try:
+        mean, std = (torch.tensor(given[name])[:, None, None] for name in ("image_mean", "image_std"))
+    except (KeyError, TypeError, ValueError) as fault:
+        raise ModelError(
+            f"{folder / 'preprocessor_config.json'} needs image_mean and image_std", invalid=False
+        ) from fault
+
+    def prepare(pixels: Pixels) -> Tensor:
+        square = torch.tensor(fit_longest_side(pad_square(pixels), side))
+        return (square.permute(2, 0, 1).float() / 255 - mean) / std
+
+    return prepare
+
+
+def _processor(folder: Path, side: int) -> Prepare:
+    processor = load_image_processor(folder)
+
+    def prepare(pixels: Pixels) -> Tensor:
+        values: Tensor = processor(images=pixels, return_tensors="pt")["pixel_values"][0]
+        return values
+
+    made = tuple(prepare(torch.zeros(2, 3, 3, dtype=torch.uint8).numpy()).shape)
+    if made != (3, side, side):
+        raise ModelError(
+            f"the processor of {folder} makes images {made[1]} x {made[2]}, its network takes {side} x {side}: "
+            "give both the same size in preprocessor_config.json and config.json",
+            invalid=False,
+        )
+    return prepare

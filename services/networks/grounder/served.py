@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from services.networks.batching import BatchedModel
@@ -20,22 +17,24 @@ from services.networks.errors import ModelError
 from services.networks.geometry import suppress
 from services.networks.grounder.architecture import box_corners, embed_phrases, phrase_logits, token_features
 from services.networks.grounder.loading import Grounder, load_grounder
-from services.networks.images import decode_image, fit_longest_side, pad_square
+from services.networks.grounder.questions import answer_boxes, blank_question, clip_corners, read_phrases
+from services.networks.images import decode_image
 from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.pretrained import architecture_of
 from services.networks.settings import NetworkSettings
-from services.networks.tensors import Request, Tensors, bytes_tensor, read_number, read_one, read_text
+from services.networks.tensors import Request, Tensors, read_one
 
-MOST_PHRASES = 1024
 PHRASES_KEPT = 4096
+SAM3 = ("sam3", "sam3_video")
 
 
 @dataclass(frozen=True)
 class Question:
-    """A parsed request: pixels uint8 [S, S, 3] of the padded image at the network's size, and the image's own
-    size.
+    """A parsed request: normalised pixels [3, S, S] of the padded image at the network's size, and the
+    image's own size.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Tensor
     height: int
     width: int
     phrases: list[str]
@@ -47,58 +46,32 @@ class ServedGrounder(BatchedModel[Question]):
 
     name = "concept_grounder"
 
-    def __init__(
-        self,
-        grounder: Grounder,
-        version: str,
-        device: torch.device,
-        dtype: torch.dtype,
-        threshold: float | None,
-    ) -> None:
+    def __init__(self, grounder: Grounder, version: str, device: torch.device, dtype: torch.dtype) -> None:
         self.version = version
-        self._grounder = grounder
+        self._grounder, self._extra = grounder, grounder.extra
         self._network = grounder.network.to(device)
         self._device, self._dtype = device, dtype
-        self._threshold = grounder.threshold if threshold is None else threshold
-        self._mean = torch.tensor(grounder.mean, device=device)[:, None, None]
-        self._std = torch.tensor(grounder.std, device=device)[:, None, None]
         self._queries: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
     def parse(self, request: Request) -> Question:
         pixels = decode_image(read_one(request, "image"))
-        phrases = read_text(request, "phrases")
-        if len(phrases) > MOST_PHRASES:
-            raise ModelError(f"at most {MOST_PHRASES} phrases are taken at once, not {len(phrases)}")
-        if any(not phrase.strip() for phrase in phrases):
-            raise ModelError("a phrase is empty")
-        threshold = read_number(request, "threshold", self._threshold)
-        if not 0 <= threshold <= 1:
-            raise ModelError(f"threshold must be 0 to 1, not {threshold:g}")
+        phrases, threshold = read_phrases(request, self._extra.threshold)
         height, width = pixels.shape[:2]
-        square = fit_longest_side(pad_square(pixels), self._grounder.side)
-        return Question(square, height, width, phrases, threshold)
+        return Question(self._grounder.prepare(pixels), height, width, phrases, threshold)
 
     def compute(self, batch: Sequence[Question]) -> list[Tensors | ModelError]:
-        stacked = torch.from_numpy(np.stack([question.pixels for question in batch])).to(self._device)
-        pixels = (stacked.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+        pixels = torch.stack([question.pixels for question in batch]).to(self._device)
         with autocast(self._device, self._dtype):
             features, _ = token_features(self._network, pixels)
             corners = box_corners(self._network, features)
-        answers: list[Tensors | ModelError] = []
-        for question, tokens, boxes in zip(batch, features, corners, strict=True):
-            if not bool(tokens.isfinite().all()):
-                answers.append(
-                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
-                )
-                continue
-            answers.append(self._answer(question, tokens, boxes))
-        return answers
+        return [
+            self.answered(self._answer, question, tokens, boxes)
+            for question, tokens, boxes in zip(batch, features, corners, strict=True)
+        ]
 
     def warm_up(self) -> None:
-        buffer = io.BytesIO()
-        Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
-        self.execute([{"image": bytes_tensor([buffer.getvalue()]), "phrases": bytes_tensor(["bus"])}])
+        self.try_out(blank_question())
 
     def _embed(self, phrases: Sequence[str]) -> Tensor:
         """Query embeddings [P, E] of phrases; new ones are computed together and kept."""
@@ -108,7 +81,7 @@ class ServedGrounder(BatchedModel[Question]):
         if fresh:
             length = self._network.config.text_config.max_position_embeddings
             tokens = self._grounder.tokenizer(
-                [self._grounder.prompt.format(phrase=phrase) for phrase in fresh],
+                [self._extra.prompt.format(phrase=phrase) for phrase in fresh],
                 padding="max_length",
                 max_length=length,
                 truncation=True,
@@ -128,43 +101,48 @@ class ServedGrounder(BatchedModel[Question]):
         return torch.stack([kept[phrase] for phrase in phrases])
 
     def _answer(self, question: Question, tokens: Tensor, boxes: Tensor) -> Tensors:
+        self.require_finite(tokens, boxes)
         side = max(question.height, question.width)
-        limit = torch.tensor([question.width, question.height] * 2, device=self._device)
-        pixel_boxes = torch.minimum((boxes * side).clamp(min=0), limit)
-        solid = ((pixel_boxes[:, 2:] - pixel_boxes[:, :2]) >= 1).all(1)
+        pixel_boxes, solid = clip_corners(boxes, side, side, (question.height, question.width))
         presence, index, scores, found = [], [], [], []
         if question.phrases:
             with autocast(self._device, self._dtype):
                 logits = phrase_logits(self._network, tokens[None], self._embed(question.phrases))[0]
-            scale, shift = self._grounder.presence
+            self.require_finite(logits)
+            scale, shift = self._extra.presence
             presence = torch.sigmoid(scale * logits.amax(0) + shift).tolist()
             chances = torch.sigmoid(logits) * solid[:, None]
             for number in range(len(question.phrases)):
                 worth = (chances[:, number] >= max(question.threshold, 1e-6)).nonzero()[:, 0]
-                kept = worth[suppress(pixel_boxes[worth], chances[worth, number], self._grounder.nms)]
+                kept = worth[suppress(pixel_boxes[worth], chances[worth, number], self._extra.nms)]
                 index += [number] * len(kept)
                 scores += chances[kept, number].tolist()
                 found.append(pixel_boxes[kept])
-        corners = torch.cat(found).cpu().numpy() if found else np.zeros((0, 4))
-        xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-        return {
-            "presence": np.array(presence, np.float32),
-            "phrase_index": np.array(index, np.int32),
-            "scores": np.array(scores, np.float32),
-            "boxes": xywh.astype(np.float32),
-            "size": np.array([question.height, question.width], np.int32),
-        }
+        return answer_boxes(question.height, question.width, presence, index, scores, found)
 
 
-def load_served(settings: NetworkSettings) -> ServedGrounder:
-    """The grounder of the settings' directory."""
+def load_served(settings: NetworkSettings) -> BatchedModel[Any]:
+    """The grounder of the settings' directory: OWLv2, GroundingDINO, or SAM 3, which answers masks too.
+
+    Its `config.json` tells which it is.
+    """
     folder = settings.weights("concept_grounder")
-    grounder = load_grounder(folder)
+    found = architecture_of(folder)
     device = choose_device(settings.device)
-    return ServedGrounder(
-        grounder,
-        f"{grounder.name}-{fingerprint(folder)}",
-        device,
-        choose_dtype(settings.precision, device),
-        settings.grounder_threshold,
-    )
+    if found in SAM3:
+        # Imported here, as those below: a process holds the libraries of the network that it serves.
+        from services.networks.sam3.served import load_sam3
+
+        return load_sam3(folder, settings, device)
+    if found == "grounding-dino":
+        from services.networks.grounder.grounding_dino import load_grounding_dino
+
+        return load_grounding_dino(folder, settings, device)
+    if found != "owlv2":
+        raise ModelError(
+            f"{folder} holds a {found!r} model; a concept grounder is owlv2, grounding-dino or sam3",
+            invalid=False,
+        )
+    grounder = load_grounder(folder, settings.grounder_threshold)
+    version = f"{grounder.extra.name}-{fingerprint(folder)}"
+    return ServedGrounder(grounder, version, device, choose_dtype(settings.precision, device))
