@@ -61,9 +61,8 @@ class Verifier:
         positives = self._with_exhaustivity(content, self._with_masks(content, positives))
         negatives = self._with_validity(content, negatives)
 
-        given = bool(
-            spec.accept_above or spec.reject_below
-        )  # both 0: the job says nothing, and nothing passes
+        # A spec that names neither comes from another client than the gateway; 0 and 0 accept every pair.
+        given = spec.HasField("accept_above") or spec.HasField("reject_below")
         above = spec.accept_above if given else self.settings.accept_above
         below = spec.reject_below if given else self.settings.reject_below
         for pairs, calibration in (

@@ -143,8 +143,15 @@ def test_the_jobs_thresholds_decide_and_the_services_where_it_has_none() -> None
     assert strict.verdict == concepts_pb2.VERDICT_REJECT
     (middle,) = verified(positive("red bus", LEFT, RIGHT), accept_above=0.99, reject_below=0.5)
     assert middle.verdict == concepts_pb2.VERDICT_REVIEW
-    (none,) = verified(positive("red bus", LEFT), accept_above=0.0, reject_below=0.0)
+    (none,) = verified(positive("red bus", LEFT))
     assert none.verdict == concepts_pb2.VERDICT_REJECT
+
+
+def test_thresholds_of_0_are_thresholds() -> None:
+    (everything,) = verified(positive("red bus", LEFT), accept_above=0.0, reject_below=0.0)
+    assert everything.verdict == concepts_pb2.VERDICT_ACCEPT
+    (lower,) = verified(positive("red bus", LEFT), accept_above=0.0)
+    assert lower.verdict == concepts_pb2.VERDICT_ACCEPT
 
 
 def test_scores_are_calibrated_by_polarity() -> None:
