@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import dead_letters, evaluate, exports, images, jobs, keys, operations, scenes
+from gateway.cli import dead_letters, evaluate, exports, images, jobs, keys, operations, reviews, scenes
 from gateway.cli.failures import ReportingGroup
 from gateway.cli.session import Session
 
@@ -36,6 +36,7 @@ def root(
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(images.app, name="images")
 app.add_typer(exports.app, name="exports")
+app.add_typer(reviews.app, name="reviews")
 app.command("lag")(operations.lag)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(operations.models, name="models")

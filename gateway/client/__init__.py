@@ -14,7 +14,8 @@
 People's work goes through the same client, with an annotator's key:
 
     for held in tercet.lease_reviews(job_id=job.id, most=10):     # yours until `held.expires_at`
-        tercet.decide_review(held, "accept", active_seconds=1.4)  # or "reject", or "edit" with pairs
+        done = tercet.decide_review(held, "accept", active_seconds=1.4)  # or "reject", or "edit" with pairs
+    held = tercet.undo_review(done.task_id, done.id)              # yours again, with `earlier`
 
 `AsyncClient` has the same calls to `await` (`async for` where `Client` iterates). Answers are the models of
 `gateway.schemas`. Requests that are safe to repeat are repeated on cut connections, 429 and 503, as

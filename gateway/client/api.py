@@ -54,11 +54,13 @@ from gateway.schemas import (
     PartitionLag,
     Queues,
     Readiness,
+    Reopened,
     Replayed,
     ReplayRequest,
     Report,
     Role,
     TaskType,
+    UndoRequest,
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -128,6 +130,15 @@ class Api:
         # Not repeatable: tasks whose answer was lost stay held until their lease ends, and more would be.
         request = _post("/v1/reviews/lease", body=body, repeatable=False)
         return (yield from self._model(LeasedTaskList, request)).items
+
+    def take_review(self, task_id: str) -> Flow[LeasedTask]:
+        # Repeatable, unlike a lease of any task: a task that is held already stays held.
+        return self._model(LeasedTask, _post("/v1/reviews", task_id, "lease"))
+
+    def undo_review(self, task_id: str, decision_id: str, undo_id: str | None) -> Flow[Reopened]:
+        """One id for all tries of this call, so that a retry is no second undo."""
+        body = UndoRequest(id=undo_id or str(uuid.uuid4()), decision_id=decision_id)
+        return self._model(Reopened, _post("/v1/reviews", task_id, "undo", body=body))
 
     def renew_review(self, held: LeasedTask) -> Flow[Lease]:
         return self._model(Lease, _of_task(held, "renew", LeaseProof(lease_id=held.lease_id)))

@@ -37,6 +37,7 @@ from gateway.schemas import (
     PartitionLag,
     Queues,
     Readiness,
+    Reopened,
     Report,
     Role,
     TaskType,
@@ -132,6 +133,12 @@ class AsyncClient:
         most: int = 1,
     ) -> list[LeasedTask]:
         return await self._run(self._api.lease_reviews(types, job_id, phrase, most))
+
+    async def take_review(self, task_id: str) -> LeasedTask:
+        return await self._run(self._api.take_review(task_id))
+
+    async def undo_review(self, task_id: str, decision_id: str, *, undo_id: str | None = None) -> Reopened:
+        return await self._run(self._api.undo_review(task_id, decision_id, undo_id))
 
     async def renew_review(self, held: LeasedTask) -> Lease:
         return await self._run(self._api.renew_review(held))

@@ -36,6 +36,7 @@ from gateway.schemas import (
     PartitionLag,
     Queues,
     Readiness,
+    Reopened,
     Report,
     Role,
     TaskType,
@@ -151,6 +152,21 @@ class Client:
     ) -> list[LeasedTask]:
         """The most urgent tasks that fit, held for this key's person; none when there is no work."""
         return self._run(self._api.lease_reviews(types, job_id, phrase, most))
+
+    def take_review(self, task_id: str) -> LeasedTask:
+        """Holds this very task, e.g. again after its lease has ended; the draft can then be sent.
+
+        Raises `Conflict` while somebody else holds it, `AlreadyDecided`, and `Forbidden`.
+        """
+        return self._run(self._api.take_review(task_id))
+
+    def undo_review(self, task_id: str, decision_id: str, *, undo_id: str | None = None) -> Reopened:
+        """Takes this key's own decision back; the log has it when this returns, and the task is held again.
+
+        `decision_id` is `Decided.id`. Safe to repeat with the same `undo_id`; without one, each call is one
+        undo, however often it is tried on the wire. Raises `Conflict` with the reason when it is too late.
+        """
+        return self._run(self._api.undo_review(task_id, decision_id, undo_id))
 
     def renew_review(self, held: LeasedTask) -> Lease:
         """Holds a task longer. Raises `LeaseLost`."""

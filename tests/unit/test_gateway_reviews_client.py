@@ -112,6 +112,34 @@ def test_given_back(kind: Kind) -> None:
     assert all(json.loads(r.content) == {"lease_id": "l-1"} for r in caller.requests)
 
 
+def opened() -> httpx.Response:
+    answer = {**held().model_dump(mode="json"), "earlier": {"kind": "reject", "pairs": []}}
+    return httpx.Response(200, json=answer)
+
+
+@CLIENTS
+def test_every_try_of_an_undo_carries_the_same_id(kind: Kind) -> None:
+    caller = Caller(kind, Script(busy(), httpx.ReadError("cut"), opened(), opened()))
+    again = caller("undo_review", "a/b", "d-1")
+    assert (again.lease_id, again.earlier.kind) == ("l-1", "reject")
+    caller("undo_review", "a/b", "d-1", undo_id="mine")
+    bodies = [json.loads(request.content) for request in caller.requests]
+    assert {body["decision_id"] for body in bodies} == {"d-1"}
+    assert len({body["id"] for body in bodies[:3]}) == 1
+    assert bodies[3]["id"] == "mine"
+    assert {request.url.raw_path for request in caller.requests} == {b"/v1/reviews/a%2Fb/undo"}
+
+
+@CLIENTS
+def test_one_task_is_asked_for_again_after_a_cut(kind: Kind) -> None:
+    answer = httpx.Response(200, json=held().model_dump(mode="json"))
+    caller = Caller(kind, Script(busy(), answer, problem(409, "conflict", "somebody else holds it")))
+    assert caller("take_review", "a/b").task.id == "a/b"
+    with pytest.raises(Conflict, match="somebody else"):
+        caller("take_review", "a/b")
+    assert {request.url.raw_path for request in caller.requests} == {b"/v1/reviews/a%2Fb/lease"}
+
+
 def test_masks_are_drawn_or_kept() -> None:
     pixels = np.zeros((runs.HEIGHT, runs.WIDTH), dtype=np.bool_)
     pixels[2:5, 3:9] = True

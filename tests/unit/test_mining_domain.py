@@ -225,3 +225,61 @@ def test_history_reaches_the_priority() -> None:
     common = only(domain.route(record, AT, {"cat": PhraseHistory(accepted=100)}, W))
     assert rare.priority > common.priority
     assert "rare phrase: 0 accepted so far" in rare.reasons
+
+
+# -- siblings, new phrases, undo
+
+
+def test_a_task_shows_the_other_pairs_of_its_image() -> None:
+    pairs = [runs.pair("dog"), runs.pair("cat", REVIEW, score=0.75), runs.negative("wolf")]
+    task = only(route(runs.verified(pairs)))
+    assert [(one.phrase, one.polarity, one.verdict) for one in task.siblings] == [
+        ("dog", concepts_pb2.POLARITY_POSITIVE, concepts_pb2.VERDICT_ACCEPT),
+        ("wolf", concepts_pb2.POLARITY_NEGATIVE, concepts_pb2.VERDICT_ACCEPT),
+    ]
+    assert task.siblings[0].score == pytest.approx(0.95)
+
+
+def with_a_kite(rate: float, task_id: str = "t-1") -> records_pb2.ReviewCompleted:
+    run = runs.run(exhaustivity_rate=rate)
+    task = only(route(runs.verified([runs.pair("cat", REVIEW), runs.negative("wolf")], of=run)))
+    task.id = task_id
+    pairs = [runs.pair("cat"), runs.pair("kite")]
+    return runs.completed(task, runs.decision(task, records_pb2.DECISION_KIND_EDIT, pairs=pairs))
+
+
+def test_a_phrase_that_a_person_adds_is_accepted_and_checked_like_any_other() -> None:
+    routed = domain.consequences(with_a_kite(1.0), AT, W)
+    assert routed.accepted is not None
+    assert [(pair.phrase, pair.verdict) for pair in routed.accepted.pairs] == [
+        ("cat", concepts_pb2.VERDICT_ACCEPT),
+        ("kite", concepts_pb2.VERDICT_ACCEPT),
+    ]
+    assert [(task.pair.phrase, [one.phrase for one in task.siblings]) for task in routed.tasks] == [
+        ("cat", ["kite", "wolf"]),
+        ("kite", ["cat", "wolf"]),
+    ]
+    assert not domain.consequences(with_a_kite(0.0), AT, W).tasks
+    # Two people who give an image the same phrase ask for two checks, which the dataset counts.
+    other = domain.consequences(with_a_kite(1.0, task_id="t-2"), AT, W)
+    assert other.tasks[0].id == routed.tasks[0].id
+    assert other.tasks[1].id != routed.tasks[1].id
+
+
+def test_an_undo_withdraws_the_record_and_the_checks() -> None:
+    completed = with_a_kite(1.0)
+    undo = runs.completed(
+        completed.task, runs.decision(completed.task, records_pb2.DECISION_KIND_UNDO, id="u")
+    )
+    undo.undone.CopyFrom(completed.decision)
+    first = domain.consequences(completed, AT, W)
+    record, gone = domain.taken_back(undo, AT, W, adjudication=False)
+    assert first.accepted is not None
+    assert list(gone) == [task.id for task in first.tasks]
+    assert (record.task_id, record.round, record.withdrawn) == (completed.task.id, 0, True)
+    assert (record.tasks_opened, len(record.pairs)) == (first.accepted.tasks_opened, 0)
+    again = runs.completed(domain.next_round(completed.task), completed.decision)
+    second = domain.consequences(again, AT, W)
+    assert second.accepted is not None
+    assert second.accepted.round == 1
+    assert {task.id for task in second.tasks}.isdisjoint(gone)

@@ -184,6 +184,56 @@ def test_pairs_are_counted_and_come_once() -> None:
         check(annotate(), runs.pair("dog"), kind=records_pb2.DECISION_KIND_REJECT)
 
 
+def test_new_phrases_of_the_image_follow_the_tasks_own_pair() -> None:
+    task = review()
+    task.siblings.add(phrase="cat")
+    kite = runs.pair("The Kites", masks=[runs.mask(), drawn(10)])
+    dog, new = check(task, runs.pair("dog"), kite).pairs
+    assert (dog.phrase, dog.source, new.phrase, new.source) == (
+        "dog",
+        concepts_pb2.PHRASE_SOURCE_MODEL,
+        "kite",
+        concepts_pb2.PHRASE_SOURCE_PERSON,
+    )
+    assert new.provenance.annotator == new.masks[1].provenance.annotator == "ann"
+    assert new.score == 0.0  # the models said nothing of it
+    for taken, phrase in (((), "cats"), (("kite",), "kite")):
+        sent = [runs.pair("dog"), runs.pair(phrase)]
+        with pytest.raises(InvalidInput, match="already"):
+            checked(task, runs.decision(task, EDIT, pairs=sent), NOW, LIMITS, taken)
+    with pytest.raises(InvalidInput, match="already"):  # its own pair goes first
+        check(task, runs.pair("kite"), runs.pair("dog"))
+    with pytest.raises(InvalidInput, match="there is none"):
+        check(task)
+    with pytest.raises(TooLarge, match="at most 2"):
+        check(task, runs.pair("dog"), runs.pair("kite"), runs.pair("boat"))
+
+
+def test_an_adjudication_is_an_edit_and_keeps_the_makers_of_masks() -> None:
+    mine = runs.mask(2)
+    mine.provenance.annotator = "bob"
+    task = records_pb2.ReviewTask(
+        id="task",
+        type=records_pb2.TASK_TYPE_ADJUDICATE,
+        image=runs.image(),
+        run=runs.run(stage=concepts_pb2.STAGE_ASSISTED_MANUAL),
+        versions=[records_pb2.GoldVersion(annotator="bob", pairs=[runs.pair("dog", masks=[mine])])],
+    )
+    (dog,) = check(task, runs.pair("dog", masks=[drawn(2), drawn(12)])).pairs
+    assert [mask.provenance.annotator for mask in dog.masks] == ["ann", "ann"]
+    (dog,) = check(task, runs.pair("dog", masks=[runs.mask(2), drawn(12)])).pairs
+    assert [mask.provenance.annotator for mask in dog.masks] == ["bob", "ann"]
+    assert not check(task).pairs  # nothing is there, after all
+    for kind in (records_pb2.DECISION_KIND_ACCEPT, records_pb2.DECISION_KIND_REJECT):
+        with pytest.raises(InvalidInput, match="version of record"):
+            check(task, kind=kind)
+
+
+def test_an_undo_is_no_decision_that_is_sent() -> None:
+    with pytest.raises(InvalidInput, match="accept, reject or edit"):
+        check(review(), runs.pair("dog"), kind=records_pb2.DECISION_KIND_UNDO)
+
+
 @pytest.mark.parametrize(
     "spoiled",
     [

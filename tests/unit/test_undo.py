@@ -153,10 +153,10 @@ def test_only_ones_own_standing_decision_can_be_undone_and_only_for_a_while(desk
         undo(desk, mine.task.id, decision_id="d-2")
     for wrong in ({"tenant": "other"}, {"task_id": "nothing"}):
         with pytest.raises(NotFound):
-            undo(desk, **{"task_id": mine.task.id, **wrong})  # type: ignore[arg-type]
+            undo(desk, **{"task_id": mine.task.id, **wrong})
     for empty in ({"id": ""}, {"decision_id": ""}, {"annotator": ""}, {"id": "x" * 129}):
         with pytest.raises(InvalidInput):
-            undo(desk, mine.task.id, **empty)  # type: ignore[arg-type]
+            undo(desk, mine.task.id, **empty)
     decided_at = runs.SUBMITTED_AT + 60
     desk.clock.advance(decided_at + SETTINGS.mining_undo_seconds + 1 - desk.clock.now())
     with pytest.raises(Conflict, match="15 minutes"):
