@@ -44,8 +44,8 @@ class BatchedModel(ABC, Generic[Parsed]):
         """Raise `ModelError` for NaN or infinity in what the network computed."""
         if not all(bool(value.isfinite().all()) for value in values):
             raise ModelError(
-                f"{self.version} gave NaN or infinity; its weights are damaged or overflow in this precision: "
-                "fetch them again, or serve with precision float32",
+                f"{self.version} gave NaN or infinity; its weights are damaged or overflow: fetch them "
+                "again, or serve in precision float32",
                 invalid=False,
             )
 

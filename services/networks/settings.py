@@ -31,7 +31,9 @@ class NetworkSettings(BaseSettings):
         None, description=".safetensors or public .pth of SAM; the bundled one by default"
     )
     concept_grounder_weights: Path | None = Field(
-        None, description="OWLv2 directory; the bundled one by default"
+        None,
+        description="directory of OWLv2, GroundingDINO or SAM 3 (which answers masks too: set "
+        "TERCET_CONCEPT_SEGMENTER=text_prompted as well); the bundled OWLv2 by default",
     )
     concept_proposer_weights: Path | None = Field(
         None, description="proposer's directory; the bundled one by default"
@@ -62,6 +64,10 @@ class NetworkSettings(BaseSettings):
     )
     embeddings_kept: int = Field(
         64, ge=0, description="image embeddings kept by SAM, least recently used first out"
+    )
+    sam3_phrases: int = Field(8, ge=1, description="phrases that SAM 3 looks for in an image at once")
+    sam3_images_kept: int = Field(
+        2, ge=0, description="images whose features SAM 3 keeps, each about 250 MB, least recently used out"
     )
     grounder_threshold: float | None = Field(
         None, ge=0, le=1, description="default score threshold; else the weights'"

@@ -8,12 +8,15 @@ there.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import ValidationError
 
 from services.networks.errors import ModelError
 from services.networks.serving import ServedModel, load
@@ -27,11 +30,14 @@ TYPES: dict[str, np.dtype[Any]] = {
     "TYPE_STRING": np.dtype(np.object_),
 }
 
+BUNDLED = {"sam": "weights.safetensors"}
+"""Bundled weights in a version folder where they are not the folder itself."""
+
 
 class TritonModel:
-    """A Python backend model. Parameters of config.pbtxt become settings: `weights`, `device`, `precision`,
-    `threads`, `sam`, `embeddings_kept`, `grounder_threshold`; relative weights are looked up in the model's
-    version folder.
+    """A Python backend model. Parameters of config.pbtxt become settings, `weights` that of this network's
+    weights; relative ones are looked up in the model's version folder. A parameter wins over the environment
+    (TERCET_NETWORKS_*). Where neither names weights, they are those in the version folder.
     """
 
     network: ClassVar[str]
@@ -42,8 +48,12 @@ class TritonModel:
         version = Path(args["model_repository"]) / args["model_version"]
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = {tensor["name"]: TYPES[tensor["data_type"]] for tensor in config["output"]}
+        logging.basicConfig(
+            level=logging.INFO, format=f"{args['model_name']}: %(message)s", stream=sys.stderr
+        )
         self._model: ServedModel = load(self.network, self._settings(config, args, version))
         self._model.warm_up()
+        logging.getLogger(__name__).info("%s serves", self._model.version)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request; a request that is refused answers INVALID_ARG alone."""
@@ -69,9 +79,13 @@ class TritonModel:
             known.setdefault("device", f"cuda:{args['model_instance_device_id']}")
         # The models share the machine: each takes half of its cores, or one of two.
         known.setdefault("threads", str(max(1, len(os.sched_getaffinity(0)) // 2)))
-        if weights:
-            known[f"{self.network}_weights"] = str(version / weights)
-        return NetworkSettings.model_validate({**NetworkSettings().model_dump(exclude_unset=True), **known})
+        merged = {**NetworkSettings().model_dump(exclude_unset=True), **known}
+        if weights or f"{self.network}_weights" not in merged:
+            merged[f"{self.network}_weights"] = str(version / (weights or BUNDLED.get(self.network, ".")))
+        try:
+            return NetworkSettings.model_validate(merged)
+        except ValidationError as fault:
+            raise ModelError(f"parameters of config.pbtxt: {fault}", invalid=False) from fault
 
     def _read(self, pb: Any, request: Any) -> Tensors:
         tensors: Tensors = {}
@@ -94,5 +108,6 @@ class TritonModel:
         tensors = [
             pb.Tensor(name, np.ascontiguousarray(answer[name].astype(kind))[None])
             for name, kind in self._outputs.items()
+            if name in answer  # a grounder that answers no masks leaves theirs out
         ]
         return pb.InferenceResponse(output_tensors=tensors)

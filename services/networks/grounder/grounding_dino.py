@@ -1,9 +1,9 @@
 """GroundingDINO (Liu et al., 2023) as a concept grounder, from a directory as transformers saves it.
 
-The network reads all phrases as one text, `yellow bus. red cup.`, and answers a logit for each of its 900 boxes
-and each token. The score of a box for a phrase is the mean of sigmoid(logit) over the phrase's own tokens, as in
-the authors' evaluation on COCO: a box that is a bus and not yellow gets about half. A phrase's presence comes
-from its best box (`Extra.presence`).
+The network reads all phrases as one text, `yellow bus. red cup.`, and answers a logit for each of its 900
+boxes and each token. The score of a box for a phrase is the mean of sigmoid(logit) over the phrase's own
+tokens, as in the authors' evaluation on COCO: a box that is a bus and not yellow gets about half. A phrase's
+presence comes from its best box (`Extra.presence`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import GroundingDinoForObjectDetection
@@ -114,7 +115,9 @@ class ServedGroundingDino(BatchedModel[Question]):
         index: list[int] = []
         scores: list[float] = []
         found: list[Tensor] = []
-        image = self._processor(images=question.pixels, return_tensors="pt").to(self._device)
+        image = self._processor(
+            images=np.array(question.pixels), input_data_format="channels_last", return_tensors="pt"
+        ).to(self._device)
         scale, shift = self._extra.presence
         for text in write_texts(question.phrases, self._longest):
             chances, corners = self._detect(image, text)
@@ -155,8 +158,8 @@ def load_grounding_dino(folder: Path, settings: NetworkSettings, device: torch.d
     ]
     if strange:
         raise ModelError(
-            f"the tokenizer of {folder} does not number {' '.join(strange)} as bert-base-uncased does, by whose "
-            "numbers GroundingDINO finds the phrases; use the tokenizer that the model was trained with",
+            f"the tokenizer of {folder} does not number {' '.join(strange)} as bert-base-uncased does, by "
+            "whose numbers GroundingDINO finds the phrases; use the tokenizer of its training",
             invalid=False,
         )
     extra = Extra.read(

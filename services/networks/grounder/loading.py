@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,7 +100,7 @@ def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
     return Grounder(
         network=network,
         tokenizer=load_tokenizer(folder),
-        prepare=_quick(folder, side) if ours else _processor(folder, side),
+        prepare=_quick(folder, side) if ours else prepared_by_processor(folder, side, side),
         extra=Extra.read(
             folder,
             name="owlv2",
@@ -127,18 +128,23 @@ def _quick(folder: Path, side: int) -> Prepare:
     return prepare
 
 
-def _processor(folder: Path, side: int) -> Prepare:
+def prepared_by_processor(folder: Path, height: int, width: int) -> Prepare:
+    """By the directory's own image processor. Raises `ModelError` unless it makes images of the network's
+    size.
+    """
     processor = load_image_processor(folder)
 
     def prepare(pixels: Pixels) -> Tensor:
-        values: Tensor = processor(images=pixels, return_tensors="pt")["pixel_values"][0]
+        # A copy, for torch may not write into Pillow's.
+        given = {"images": np.array(pixels), "input_data_format": "channels_last"}
+        values: Tensor = processor(**given, return_tensors="pt")["pixel_values"][0]
         return values
 
-    made = tuple(prepare(torch.zeros(2, 3, 3, dtype=torch.uint8).numpy()).shape)
-    if made != (3, side, side):
+    made = tuple(prepare(np.zeros((32, 48, 3), np.uint8)).shape)
+    if made != (3, height, width):
         raise ModelError(
-            f"the processor of {folder} makes images {made[1]} x {made[2]}, its network takes {side} x {side}: "
-            "give both the same size in preprocessor_config.json and config.json",
+            f"the processor of {folder} makes images {made[1]} x {made[2]}, its network takes {height} x "
+            f"{width}: give both the same size in the processor's file and config.json",
             invalid=False,
         )
     return prepare

@@ -1,0 +1,1 @@
+"""SAM 3 (Carion et al., 2025): phrases to instance masks, in place of the grounder and sam together."""
