@@ -13,7 +13,7 @@ import pytest
 import redis
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.core.errors import LeaseLost, NotFound
+from services.core.errors import Conflict, LeaseLost, NotFound
 from services.dataset.bootstrap import build as build_dataset
 from services.dataset.settings import DatasetSettings
 from services.dataset.view import PREFIX as DATASET_PREFIX
@@ -29,6 +29,7 @@ from services.kit.bus.topics import (
     IMAGES_SUBMITTED,
     IMAGES_VERIFIED,
     JOBS_EVENTS,
+    REVIEW_COMPLETED,
     encode,
 )
 from services.kit.clock import SystemClock
@@ -111,24 +112,38 @@ class Parts:
         assert job is not None
         return job
 
-    def lease(self, annotator: str, job_id: str, most: int = 5) -> list[mining_pb2.LeasedTask]:
+    def lease(
+        self,
+        annotator: str,
+        job_id: str,
+        most: int = 5,
+        types: Sequence[records_pb2.TaskType.ValueType] = (),
+    ) -> list[mining_pb2.LeasedTask]:
         request = mining_pb2.LeaseTaskRequest(
-            tenant=self.tenant, annotator=annotator, job_id=job_id, max_tasks=most
+            tenant=self.tenant, annotator=annotator, job_id=job_id, max_tasks=most, types=types
         )
         return list(self.mining.LeaseTask(request).tasks)
 
-    def decide(self, leased: mining_pb2.LeasedTask, annotator: str) -> None:
-        annotate = leased.task.type == records_pb2.TASK_TYPE_ANNOTATE
+    def decide(
+        self,
+        leased: mining_pb2.LeasedTask,
+        annotator: str,
+        pairs: Sequence[concepts_pb2.Pair] = (),
+    ) -> str:
+        """The id of the decision: the pairs, or the one of an image, or that the task's pair is right."""
+        whole_image = leased.task.type in (records_pb2.TASK_TYPE_ANNOTATE, records_pb2.TASK_TYPE_ADJUDICATE)
         decision = runs.decision(
             leased.task,
-            EDIT if annotate else ACCEPT,
+            EDIT if whole_image or pairs else ACCEPT,
             id=uuid.uuid4().hex,
             annotator=annotator,
-            pairs=[runs.pair("dog")] if annotate else (),
+            pairs=pairs or ([runs.pair("dog")] if whole_image else ()),
         )
+        decision.ClearField("decided_at")  # mining says when
         self.mining.SubmitReview(
             mining_pb2.SubmitReviewRequest(tenant=self.tenant, lease_id=leased.lease_id, decision=decision)
         )
+        return decision.id
 
     def accepted(self, job_id: str) -> list[records_pb2.AnnotationsAccepted]:
         found = (
@@ -137,12 +152,62 @@ class Parts:
         )
         return [one for one in found if one.run.job_id == job_id]
 
+    def completed(self, job_id: str) -> list[records_pb2.ReviewCompleted]:
+        found = (
+            records_pb2.ReviewCompleted.FromString(record.value)
+            for record in self.adapters.bus.read([REVIEW_COMPLETED])
+        )
+        return [one for one in found if one.task.run.job_id == job_id]
+
     def told(self, job_id: str) -> Counter[str]:
         """How often each end of the job is in the log."""
         events = (
             records_pb2.JobEvent.FromString(record.value) for record in self.adapters.bus.read([JOBS_EVENTS])
         )
         return Counter(e.finished.status for e in events if e.job_id == job_id and e.HasField("finished"))
+
+    def undo(
+        self, leased: mining_pb2.LeasedTask, annotator: str, decision_id: str
+    ) -> mining_pb2.UndoReviewResponse:
+        request = mining_pb2.UndoReviewRequest(
+            tenant=self.tenant,
+            annotator=annotator,
+            task_id=leased.task.id,
+            id=uuid.uuid4().hex,
+            decision_id=decision_id,
+        )
+        answer = self.mining.UndoReview(request)
+        again = self.mining.UndoReview(request)  # as when the answer was lost
+        assert (again.task.lease_id, again.earlier) == (answer.task.lease_id, answer.earlier)
+        return answer
+
+    def export(self, job_id: str) -> dataset_pb2.Export:
+        return self.dataset.CreateExport(
+            dataset_pb2.CreateExportRequest(
+                tenant=self.tenant, job_ids=[job_id], format=dataset_pb2.EXPORT_FORMAT_SACO
+            )
+        )
+
+    def caught_up(self) -> None:
+        """Every record is worked. Other tests share the broker; their groups may have ended behind."""
+        ours = {"mining", "mining-view", "dataset"}
+        eventually(
+            lambda: all(lag.records == 0 for lag in self.adapters.bus.lag() if lag.group in ours), timeout=60
+        )
+
+    def rebuild(self) -> None:
+        """Both services stopped, their views forgotten and made again from the log."""
+        stop_all(self.running, 20.0)
+        self.running.clear()
+        for prefix in (MINING_PREFIX, DATASET_PREFIX):
+            for key in self.adapters.redis.scan_iter(match=f"{prefix}*"):
+                self.adapters.redis.delete(key)
+        for service in (
+            build_mining(self.adapters, MiningSettings()),
+            build_dataset(self.adapters, DatasetSettings()),
+        ):
+            assert service.rebuild is not None
+            service.rebuild()
 
 
 @pytest.fixture(params=["embedded", "stack"])
@@ -238,29 +303,12 @@ def test_stage_3_from_verified_images_to_an_export_and_a_view_that_can_be_made_a
     eventually(lambda: len(parts.told(job_id)) == 2)
     assert parts.told(job_id) == {"waiting_for_people": 1, "complete": 1}
 
-    request = dataset_pb2.CreateExportRequest(
-        tenant=parts.tenant, job_ids=[job_id], format=dataset_pb2.EXPORT_FORMAT_SACO
-    )
-    export = parts.dataset.CreateExport(request)
+    export = parts.export(job_id)
     assert (export.images, export.pairs, export.masks) == (20, 40, 30)
 
-    # The broker is shared with other tests, whose groups may have ended behind.
-    ours = {"mining", "mining-view", "dataset"}
-    eventually(
-        lambda: all(lag.records == 0 for lag in parts.adapters.bus.lag() if lag.group in ours), timeout=60
-    )
+    parts.caught_up()
     before = views(parts)
-    stop_all(parts.running, 20.0)
-    parts.running.clear()
-    for prefix in (MINING_PREFIX, DATASET_PREFIX):
-        for key in parts.adapters.redis.scan_iter(match=f"{prefix}*"):
-            parts.adapters.redis.delete(key)
-    for service in (
-        build_mining(parts.adapters, MiningSettings()),
-        build_dataset(parts.adapters, DatasetSettings()),
-    ):
-        assert service.rebuild is not None
-        service.rebuild()
+    parts.rebuild()
     assert views(parts) == before
 
 
@@ -287,6 +335,91 @@ def test_gold_annotation_by_three_and_second_persons(parts: Parts) -> None:
     assert [(p.phrase, p.provenance.annotator, p.exhaustive) for p in answer.pairs] == [
         ("dog", person, True) for person in ("ann", "bob", "eve")
     ]
+
+
+def test_a_complete_job_is_opened_by_an_undo_and_complete_again(parts: Parts) -> None:
+    job_id = f"job-{uuid.uuid4().hex[:8]}"
+    run = runs.run(job_id, stage=concepts_pb2.STAGE_SEMI_AUTOMATIC, exhaustivity_rate=1.0)
+    parts.submit(job_id, run, {"one.png": [runs.pair("dog", REVIEW)]})
+    parts.reaches(job_id, dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE)
+    (leased,) = eventually(lambda: parts.lease("ann", job_id))
+    wrong = parts.decide(leased, "ann", [runs.pair("dog"), runs.pair("kite")])
+    opened = parts.undo(leased, "ann", wrong)
+    assert [pair.phrase for pair in opened.earlier.pairs] == ["dog", "kite"]
+    assert opened.task.task.round == 1
+    eventually(lambda: [one.withdrawn for one in parts.accepted(job_id)] == [False, True], timeout=60)
+    decided = parts.decide(opened.task, "ann", [runs.pair("dog"), runs.pair("kite", masks=[runs.mask(9)])])
+    work_off(parts, job_id, ["bob"])
+    complete = parts.reaches(job_id, dataset_pb2.JOB_STATUS_COMPLETE)
+    assert (complete.accepted_positives, complete.open_tasks) == (2, 0)
+    with pytest.raises(Conflict, match="build on"):
+        parts.undo(opened.task, "ann", decided)
+
+    (check,) = (one for one in parts.completed(job_id) if one.task.pair.phrase == "kite")
+    checking = parts.undo(mining_pb2.LeasedTask(task=check.task), "bob", check.decision.id).task
+    job = parts.reaches(job_id, dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE)
+    assert (dict(job.counts), job.open_tasks) == ({"in_review": 1}, 1)
+    parts.decide(checking, "bob")
+    parts.reaches(job_id, dataset_pb2.JOB_STATUS_COMPLETE)
+    eventually(lambda: parts.told(job_id)["complete"] == 2, timeout=60)
+    assert parts.told(job_id) == {"waiting_for_people": 1, "complete": 2}
+    report = parts.dataset.Report(dataset_pb2.ReportRequest(tenant=parts.tenant, job_id=job_id))
+    assert report.decisions == 3  # the pair and its two checks, however often they were decided
+
+    parts.caught_up()
+    export, before = parts.export(job_id), views(parts)
+    assert (export.pairs, export.masks) == (2, 2)
+    parts.rebuild()
+    assert views(parts) == before
+
+
+def test_gold_versions_that_disagree_are_adjudicated_by_a_lead(parts: Parts) -> None:
+    job_id = f"job-{uuid.uuid4().hex[:8]}"
+    run = runs.run(job_id, stage=concepts_pb2.STAGE_ASSISTED_MANUAL, tier=concepts_pb2.TIER_GOLD)
+    parts.submit(job_id, run, {"one.png": []})
+    parts.reaches(job_id, dataset_pb2.JOB_STATUS_WAITING_FOR_PEOPLE)
+    copies = {
+        who: eventually(lambda who=who: parts.lease(who, job_id), timeout=60)[0]  # type: ignore[misc]
+        for who in ("ann", "bob", "eve")
+    }
+    made = {
+        who: parts.decide(copies[who], who, [runs.pair("dog", masks=[runs.mask(x)])])
+        for who, x in (("ann", 1), ("bob", 1), ("eve", 9))
+    }
+    adjudicate = [records_pb2.TASK_TYPE_ADJUDICATE]
+    (task,) = eventually(lambda: parts.lease("lead", job_id, types=adjudicate), timeout=60)
+    assert [version.annotator for version in task.task.versions] == [
+        who for who, _ in sorted(copies.items(), key=lambda one: one[1].task.copy)
+    ]
+    assert [round(one.agreement, 4) for one in task.task.agreement.pairs] == [0.3333]
+    with pytest.raises(Conflict, match="somebody works"):
+        parts.undo(copies["eve"], "eve", made["eve"])
+    parts.mining.ReleaseTask(
+        mining_pb2.ReleaseTaskRequest(
+            tenant=parts.tenant, task_id=task.task.id, lease_id=task.lease_id, annotator="lead"
+        )
+    )
+    # Eve sees her mistake and makes half of it good: another task, for versions that disagree still.
+    opened = parts.undo(copies["eve"], "eve", made["eve"])
+    parts.decide(opened.task, "eve", [runs.pair("dog", masks=[runs.mask(2, 2)])])
+    (again,) = eventually(lambda: parts.lease("lead", job_id, types=adjudicate), timeout=60)
+    assert again.task.id != task.task.id
+    (agreed,) = again.task.agreement.pairs
+    assert 1 / 3 <= agreed.agreement < 0.7
+    parts.decide(again, "lead", [runs.pair("dog", masks=[runs.mask(3)])])
+    work_off(parts, job_id)
+    job = parts.reaches(job_id, dataset_pb2.JOB_STATUS_COMPLETE)
+    assert job.open_tasks == 0
+    wanted = dataset_pb2.GetAnnotationsRequest(
+        tenant=parts.tenant, image_id=runs.image_id("one.png"), job_id=job_id
+    )
+    (dog,) = parts.dataset.GetAnnotations(wanted).pairs
+    assert dog.masks[0].counts == runs.mask(3).counts
+    parts.caught_up()
+    export, before = parts.export(job_id), views(parts)
+    assert (export.pairs, export.masks) == (4, 4)  # all three versions, and the lead's
+    parts.rebuild()
+    assert views(parts) == before
 
 
 def test_a_cancelled_job_ends_and_its_tasks_are_gone(parts: Parts) -> None:
