@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from gateway import errors
 from gateway.body_limit import BodyLimit
 from gateway.request_context import RequestContext
-from gateway.routes import exports, health, images, jobs, operations, reviews
+from gateway.routes import exports, health, images, jobs, operations, page, reviews
 from gateway.schemas import JobOptions, JobRequest, Problem, WebhookBody
 from gateway.settings import MIB
 from gateway.state import GatewayState
@@ -74,7 +74,7 @@ def create_app(state: GatewayState) -> FastAPI:
         beyond=_LARGE_BODIES_BYTES,
     )
     app.add_middleware(RequestContext)
-    for module in (jobs, images, reviews, exports, operations, health):
+    for module in (jobs, images, reviews, exports, operations, health, page):
         app.include_router(module.router)
     app.webhooks.add_api_route("job.finished", _job_finished, methods=["POST"], status_code=204)
     _document(app)

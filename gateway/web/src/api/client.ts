@@ -1,0 +1,46 @@
+import createClient from "openapi-fetch";
+import { session } from "../app/session";
+import { heard } from "./clock";
+import { Refused, refusal, Unreachable } from "./problem";
+import type { paths } from "./schema";
+
+const REQUEST_SECONDS = 60;
+
+/** Typed calls of the gateway's REST API; each is to be passed through `answered`. */
+export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: authorised });
+
+/** The answer's data. Throws `Refused` for a problem and `Unreachable` where no answer came. */
+export async function answered<T>(
+  call: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<T> {
+  const { data, error, response } = await call;
+  if (response.ok) return data as T;
+  const refused = refusal(response, error);
+  if (refused.status === 401) session.getState().reject();
+  throw refused;
+}
+
+/** Bytes of an image's picture. */
+export async function picture(imageId: string, signal?: AbortSignal): Promise<Blob> {
+  const response = await authorised(
+    new Request(`${window.location.origin}/v1/images/${imageId}/content`, signal ? { signal } : {}),
+  );
+  if (!response.ok) throw refusal(response, await response.json().catch(() => null));
+  return response.blob();
+}
+
+async function authorised(request: Request): Promise<Response> {
+  const { key } = session.getState();
+  if (key) request.headers.set("Authorization", `Bearer ${key}`);
+  const limit = AbortSignal.timeout(REQUEST_SECONDS * 1000);
+  try {
+    const response = await fetch(new Request(request, { signal: AbortSignal.any([request.signal, limit]) }));
+    heard(response);
+    return response;
+  } catch (error) {
+    if (request.signal.aborted) throw error;
+    throw new Unreachable();
+  }
+}
+
+export { Refused, Unreachable };
