@@ -21,6 +21,7 @@ from kafka.errors import KafkaError
 from deploy.local import kafka, triton, views
 from deploy.local.ports import Ports, is_free
 from deploy.local.processes import marked_processes
+from deploy.local.readiness import Refused
 from deploy.local.spec import INFRASTRUCTURE, PARTS, STACK_MARK, StackSpec
 from deploy.local.stack import Process, processes
 from deploy.local.supervision import ProcessState, Supervisor, configuration
@@ -269,6 +270,9 @@ class LocalStack:
                         raise StackError(
                             f"{process.name} does not stay up. {state.reason}\n{self._excerpt(process)}"
                         )
+                for process, why in zip(waiting, missing, strict=True):
+                    if isinstance(why, Refused):
+                        raise StackError(f"{process.name}: {why}\n{self._excerpt(process)}")
                 if time.monotonic() > deadline:
                     late = [
                         f"{process.name}: {why}" for process, why in zip(waiting, missing, strict=True) if why

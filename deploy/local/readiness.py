@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import urllib.error
 import urllib.request
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 _TIMEOUT_SECONDS = 3.0
+
+
+class Refused(str):
+    """What a process lacks and does not get by waiting."""
 
 
 class Probe(Protocol):
@@ -92,7 +97,30 @@ class TritonModelsReady:
             for model in self.models
             if HttpReady(self.port, f"/v2/models/{model}/ready").missing() is not None
         ]
-        return f"models not ready: {', '.join(waiting)}" if waiting else None
+        if not waiting:
+            return None
+        if failed := self._failed():
+            return Refused(
+                f"models that cannot be loaded (the others serve): {failed}; "
+                "put it right, then `python -m deploy.local restart triton`"
+            )
+        return f"models not ready: {', '.join(waiting)}"
+
+    def _failed(self) -> str:
+        """The models that Triton gave up, with its reasons."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/v2/repository/index", data=b"{}", method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                index = json.load(response)
+        except (OSError, ValueError):
+            return ""
+        return "; ".join(
+            f"{model['name']}: {model.get('reason', '')}"
+            for model in index
+            if model["name"] in self.models and model.get("state") == "UNAVAILABLE"
+        )
 
 
 @dataclass(frozen=True)
