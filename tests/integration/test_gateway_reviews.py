@@ -26,8 +26,12 @@ from gateway.client import (
     AsyncClient,
     Client,
     ClientSettings,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
     JobOptions,
     LeaseLost,
+    NotFound,
     Upload,
     edited_pair,
     mask_array,
@@ -57,6 +61,7 @@ from tests.support.polling import eventually
 
 HEIGHT, WIDTH = 24, 32
 LEASE_SECONDS = 300.0
+UNDO_SECONDS = 600.0
 MASKS_A_PAIR = 3
 
 
@@ -125,7 +130,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     clock = MovableClock()
     parts = adapters(tmp_path, clock=clock)
     at = {name: f"unix:{tmp_path}/{name}.sock" for name in ("mining", "dataset")}
-    mining = MiningSettings(mining_lease_seconds=LEASE_SECONDS, mining_masks_a_pair=MASKS_A_PAIR)
+    mining = MiningSettings(
+        mining_lease_seconds=LEASE_SECONDS,
+        mining_undo_seconds=UNDO_SECONDS,
+        mining_masks_a_pair=MASKS_A_PAIR,
+    )
     services = [
         start(build_mining(parts, mining), parts, at["mining"], settings=mining),
         start(build_dataset(parts, DatasetSettings()), parts, at["dataset"], settings=DatasetSettings()),
@@ -459,6 +468,11 @@ async def work(who: ClientSettings) -> None:
         lease = await client.renew_review(held)
         await client.release_review(held)
         (held,) = await client.lease_reviews()
+        first = await client.decide_review(held, "reject", active_seconds=1)
+        opened = await client.undo_review(first.task_id, first.id)
+        assert opened.earlier.kind == "reject"
+        await client.release_review(opened)
+        held = await client.take_review(first.task_id)
         done = await client.decide_review(held, "accept", active_seconds=1)
         assert lease.task_id == done.task_id == held.task.id
 
@@ -469,3 +483,159 @@ def test_the_asynchronous_client_works_too(desk: Desk) -> None:
     eventually(lambda: ann.queues(job_id=job_id).queues)
     asyncio.run(work(ann.settings))
     eventually(lambda: ann.job(job_id).status == "complete")
+
+
+def test_a_decision_is_taken_back_and_made_anew(desk: Desk) -> None:
+    job_id = desk.submit(positive("dog"), runs.negative())
+    ann, bob = desk.person(), desk.person()
+    held = {one.task.pair.phrase: one for one in lease(ann, 2, job_id=job_id)}
+    dog = held["dog"]
+    assert [(one.phrase, one.polarity) for one in dog.task.siblings] == [("wolf", "negative")]
+    more = edited_pair(dog.task.pair, [*dog.task.pair.masks, drawn(15, 4)])
+    done = ann.decide_review(dog, "edit", pairs=[more], active_seconds=3)
+    ann.decide_review(held["wolf"], "accept", active_seconds=1)
+    eventually(lambda: ann.job(job_id).status == "complete")
+
+    body = {"id": "u-1", "decision_id": done.id}
+    opened = desk.post(ann, f"/v1/reviews/{done.task_id}/undo", body)
+    assert opened.status_code == 200
+    answer = opened.json()
+    assert answer["earlier"]["kind"] == "edit"
+    assert [len(pair["masks"]) for pair in answer["earlier"]["pairs"]] == [2]
+    assert (answer["task"]["id"], answer["task"]["round"]) == (done.task_id, 1)
+    again = desk.post(ann, f"/v1/reviews/{done.task_id}/undo", body).json()
+    assert {**again, "expires_at": ""} == {**answer, "expires_at": ""}
+    eventually(lambda: ann.job(job_id).status == "waiting_for_people")
+    assert [p.phrase for p in ann.annotations(dog.task.image.id, job_id=job_id).pairs] == ["wolf"]
+    assert bob.lease_reviews(job_id=job_id) == []
+
+    path = f"/v1/reviews/{done.task_id}/decision"
+    anew = {"id": "d-2", "lease_id": answer["lease_id"], "kind": "accept", "active_seconds": 1}
+    assert desk.post(ann, path, anew).status_code == 200
+    eventually(lambda: ann.job(job_id).status == "complete")
+    found = ann.annotations(dog.task.image.id, job_id=job_id).pairs
+    assert [(p.phrase, len(p.masks)) for p in found] == [("dog", 1), ("wolf", 0)]
+    assert ann.report(job_id).decisions == 2
+    assert [one.kind for one in desk.decisions()].count(records_pb2.DECISION_KIND_UNDO) == 1
+
+
+def test_why_a_decision_cannot_be_taken_back(desk: Desk) -> None:
+    desk.submit(positive("dog"), exhaustivity_rate=1.0)
+    ann, bob = desk.person(), desk.person()
+    (held,) = lease(ann)
+    with pytest.raises(Conflict, match="no decision"):
+        ann.undo_review(held.task.id, "d-1")
+    done = ann.decide_review(held, "accept", active_seconds=1)
+    for who, decision_id, why in ((bob, done.id, "only who made"), (ann, "d-9", "not the one that stands")):
+        with pytest.raises(Conflict, match=why) as told:
+            who.undo_review(done.task_id, decision_id)
+        assert told.value.status == 409
+    for stranger, task_id in ((ann, uuid.uuid4().hex), (desk.person("admin", tenant="other"), done.task_id)):
+        with pytest.raises(NotFound):
+            stranger.undo_review(task_id, done.id)
+    (check,) = lease(bob)
+    with pytest.raises(Conflict, match="somebody works"):
+        ann.undo_review(done.task_id, done.id)
+    checked = bob.decide_review(check, "accept", active_seconds=1)
+    with pytest.raises(Conflict, match="build on"):
+        ann.undo_review(done.task_id, done.id)
+    desk.clock.ahead += UNDO_SECONDS + 1
+    with pytest.raises(Conflict, match="10 minutes"):
+        bob.undo_review(checked.task_id, checked.id)
+    for body in ({}, {"id": "", "decision_id": "d"}, {"id": "u"}, {"id": "u", "decision_id": "d", "by": "x"}):
+        assert desk.post(ann, f"/v1/reviews/{done.task_id}/undo", body).status_code == 422
+
+
+def test_a_page_that_lost_its_lease_takes_the_task_back_and_sends_its_draft(desk: Desk) -> None:
+    desk.submit(positive("dog"), exhaustivity_rate=1.0)
+    ann, bob = desk.person(), desk.person()
+    (held,) = lease(ann)
+    draft = decision(held, kind="reject", comment="drawn for an hour")
+    path = f"/v1/reviews/{held.task.id}"
+    desk.clock.ahead += LEASE_SECONDS + 1
+    refused = desk.post(ann, f"{path}/decision", draft)
+    assert (refused.status_code, refused.json()["code"]) == (412, "lease_lost")
+    theirs = bob.take_review(held.task.id)
+    refused = desk.post(ann, f"{path}/lease", None)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "somebody else" in refused.json()["detail"]
+    assert "key" not in refused.text
+    bob.release_review(theirs)
+    back = desk.http.post(f"{path}/lease", headers=bearer(ann))  # without a body
+    assert back.status_code == 200
+    assert back.json()["task"] == held.task.model_dump(mode="json")
+    assert ann.take_review(held.task.id).lease_id == back.json()["lease_id"]
+    assert (
+        desk.post(ann, f"{path}/decision", {**draft, "lease_id": back.json()["lease_id"]}).status_code == 200
+    )
+    with pytest.raises(AlreadyDecided):
+        bob.take_review(held.task.id)
+    with pytest.raises(NotFound):
+        desk.person(tenant="other").take_review(held.task.id)
+
+
+def test_a_phrase_that_the_models_missed_comes_with_the_decision_on_a_pair(desk: Desk) -> None:
+    job_id = desk.submit(positive("dog"), runs.negative("wolf"), exhaustivity_rate=0.0)
+    ann = desk.person()
+    (held,) = lease(ann, types=["review"])
+    kept = edited_pair(held.task.pair, held.task.pair.masks)
+    path = f"/v1/reviews/{held.task.id}/decision"
+
+    def pairs(phrase: str) -> list[dict[str, Any]]:
+        new = {"phrase": phrase, "exhaustive": True, "masks": [{"rle": rle(20, 4)}]}
+        return [kept.model_dump(mode="json"), new]
+
+    refused = desk.post(ann, path, decision(held, kind="edit", pairs=pairs("the wolves")))
+    assert (refused.status_code, "already" in refused.json()["detail"]) == (400, True)
+    assert desk.post(ann, path, decision(held, kind="edit", pairs=pairs("Red Kites"))).status_code == 200
+    eventually(lambda: len(desk.accepted()) == 1)
+    found = ann.annotations(held.task.image.id, job_id=job_id).pairs
+    assert [(p.phrase, p.source, len(p.masks)) for p in found] == [
+        ("dog", "model", 1),
+        ("red kite", "person", 1),
+    ]
+    # Whoever adds it again on another pair of the image is told so.
+    (wolf,) = lease(ann, types=["negative"])
+    own = {"phrase": "wolf", "polarity": "negative"}
+    twice = decision(wolf, id="d-2", kind="edit", pairs=[own, pairs("red kite")[1]])
+    refused = desk.post(ann, f"/v1/reviews/{wolf.task.id}/decision", twice)
+    assert (refused.status_code, "'red kite' already" in refused.json()["detail"]) == (400, True)
+
+
+def test_leads_adjudicate_gold_that_its_annotators_do_not_agree_on(desk: Desk) -> None:
+    job_id = desk.submit(stage="assisted_manual", tier="gold")
+    people = [desk.person() for _ in range(3)]
+    for who, x in zip(people, (2, 2, 20), strict=True):
+        (held,) = lease(who, types=["annotate"])
+        pairs = [{"phrase": "boat", "exhaustive": True, "masks": [{"rle": rle(x)}]}]
+        path = f"/v1/reviews/{held.task.id}/decision"
+        body = decision(held, id=str(uuid.uuid4()), kind="edit", pairs=pairs)
+        assert desk.post(who, path, body).status_code == 200
+    lead, annotator = desk.person("lead"), desk.person()
+    eventually(
+        lambda: [q.waiting for q in lead.queues(job_id=job_id).queues if q.type == "adjudicate"] == [1]
+    )
+    refused = desk.post(annotator, "/v1/reviews/lease", {"types": ["adjudicate"]})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert all(one.task.type == "exhaustivity" for one in annotator.lease_reviews(most=10))
+    (held,) = lead.lease_reviews(types=["adjudicate"])
+    with pytest.raises(Forbidden, match="leads"):
+        annotator.take_review(held.task.id)
+    task = held.task
+    assert (task.pair, len(task.versions)) == (None, 3)
+    assert task.agreement is not None
+    assert [one.phrase for one in task.agreement.pairs] == ["boat"]
+    assert task.agreement.pairs[0].agreement == pytest.approx(1 / 3)
+    assert {one.annotator for one in task.agreement.annotators} == {one.annotator for one in task.versions}
+    assert sorted(one.agreement for one in task.agreement.annotators) == [0.0, 0.5, 0.5]
+    assert "disagree" in task.reasons[0]
+    masks_of_two = [one.pairs[0].masks[0] for one in task.versions]
+    right = edited_pair(task.versions[0].pairs[0], masks_of_two[:1])
+    with pytest.raises(InvalidRequest, match="version of record"):
+        lead.decide_review(held, "accept", active_seconds=1)
+    lead.decide_review(held, "edit", pairs=[right], active_seconds=9)
+    eventually(lambda: len(desk.accepted()) == 4)
+    eventually(lambda: len(lead.annotations(task.image.id, job_id=job_id).pairs) == 1)
+    exported = json.loads(lead.export_content(lead.create_export("saco", [job_id])))
+    versions = [entry["tercet"]["version"] for entry in exported["images"]]
+    assert versions == ["adjudicated", "independent", "independent", "independent"]
