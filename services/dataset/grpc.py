@@ -8,16 +8,18 @@ from collections.abc import Iterator
 import grpc
 
 from services.dataset.handlers import Answering
+from services.dataset.showing import Showing
 from tercet.v1 import dataset_pb2, dataset_pb2_grpc
 
 GRPC_SERVICE = "tercet.v1.DatasetService"
 
 
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
-    """Delegates to `Answering`; errors become statuses in the server's interceptor."""
+    """Delegates to `Answering` and `Showing`; errors become statuses in the server's interceptor."""
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, showing: Showing) -> None:
         self._answering = answering
+        self._showing = showing
 
     def ListJobs(
         self, request: dataset_pb2.ListJobsRequest, context: grpc.ServicerContext
@@ -47,7 +49,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     def GetAnnotations(
         self, request: dataset_pb2.GetAnnotationsRequest, context: grpc.ServicerContext
     ) -> dataset_pb2.GetAnnotationsResponse:
-        return self._answering.annotations(request)
+        found = self._answering.annotations(request)
+        if request.waiting and found.job_id:
+            waiting = self._showing.waiting(request.tenant, found.job_id, request.image_id)
+            found.pairs.extend(waiting)
+            found.pairs.sort(key=lambda pair: pair.phrase)
+        return found
 
     def CreateExport(
         self, request: dataset_pb2.CreateExportRequest, context: grpc.ServicerContext
@@ -68,3 +75,18 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.ReportRequest, context: grpc.ServicerContext
     ) -> dataset_pb2.ReportResponse:
         return self._answering.report(request)
+
+    def ListPairs(
+        self, request: dataset_pb2.ListPairsRequest, context: grpc.ServicerContext
+    ) -> dataset_pb2.ListPairsResponse:
+        return self._showing.pairs(request)
+
+    def ListPhrases(
+        self, request: dataset_pb2.ListPhrasesRequest, context: grpc.ServicerContext
+    ) -> dataset_pb2.ListPhrasesResponse:
+        return self._showing.phrases(request)
+
+    def Statistics(
+        self, request: dataset_pb2.StatisticsRequest, context: grpc.ServicerContext
+    ) -> dataset_pb2.StatisticsResponse:
+        return self._showing.statistics(request)

@@ -10,7 +10,8 @@ from typing import Final
 import structlog
 
 from services.core.errors import InvalidInput, NotFound, Overloaded
-from services.dataset import domain, exports
+from services.dataset import domain, exports, figures, pairs
+from services.dataset.places import annotation_key, verdicts_key
 from services.dataset.settings import DatasetSettings
 from services.dataset.view import JobView
 from services.kit.blobs.images import ImageStore
@@ -62,8 +63,22 @@ class Recording:
         """An image has come as far as the topic."""
         self._view.learn(domain.of_step(topic, image, run))
 
-    def verified(self, record: records_pb2.ImageVerified, timestamp_ms: int) -> None:
-        """The models have judged an image."""
+    def verified(
+        self, record: records_pb2.ImageVerified, offset: int, timestamp_ms: int, *, again: bool
+    ) -> None:
+        """The models have judged an image; what they say of pairs that wait for people is kept."""
+        image, job_id = record.image, record.run.job_id
+        said = pairs.of_verified(record, offset)
+        if said is not None:
+            key = verdicts_key(image.tenant, job_id, image.id)
+            if not (again and self._blobs.exists(key)):
+                kept = records_pb2.ImageVerified(
+                    image=ImageStore.without_content(image), run=record.run, pairs=record.pairs
+                )
+                self._blobs.put(key, kept.SerializeToString(deterministic=True))
+            self._view.pairs.say(said)
+        counted = figures.of_verified(record, offset, timestamp_ms)
+        self._view.figures.count(image.tenant, job_id, counted)
         self._view.learn(domain.of_verified(record, timestamp_ms))
 
     def requested(self, record: records_pb2.ReviewRequested) -> None:
@@ -71,7 +86,13 @@ class Recording:
         self._view.learn(domain.of_requested(record))
 
     def completed(self, record: records_pb2.ReviewCompleted, offset: int) -> None:
-        """A person has decided."""
+        """A person has decided, or taken a decision back."""
+        job_id = record.task.run.job_id
+        self._view.pairs.say(pairs.of_completed(record, offset))
+        if record.decision.kind == records_pb2.DECISION_KIND_UNDO:
+            self._view.figures.take_back(record.tenant, job_id, figures.entry_name(record))
+        else:
+            self._view.figures.count(record.tenant, job_id, [figures.of_completed(record, offset)])
         self._view.decided(record, offset)
 
     def accepted(
@@ -85,6 +106,7 @@ class Recording:
         key = annotation_key(image.tenant, job_id, image.id, domain.record_name(record))
         if not record.withdrawn and not (again and self._blobs.exists(key)):
             self._blobs.put(key, record.SerializeToString(deterministic=True))
+        self._view.pairs.say(pairs.of_accepted(record, offset))
         self._view.learn(domain.of_accepted(record, offset, timestamp_ms))
 
     def failed(self, learnt: domain.Learnt) -> None:
@@ -304,11 +326,6 @@ class Answering:
     def _require_job(self, tenant: str, job_id: str) -> None:
         if not self._view.known(tenant, job_id):
             raise NotFound(f"no job {job_id}")
-
-
-def annotation_key(tenant: str, job_id: str, image_id: str, name: str) -> str:
-    """Where a record of a run is kept: `name` as `domain.record_name` has it."""
-    return f"{tenant}/annotations/{job_id}/{image_id}/{name}.pb"
 
 
 def _page(asked: int, default: int) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Final, cast
 
 import redis
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.core.errors import InvalidInput
-from services.dataset import domain
+from services.dataset import domain, scripts
 from services.dataset.domain import Learnt
+from services.dataset.figures_view import FigureView
+from services.dataset.pairs_view import PairView
+from services.dataset.scripts import prefix as _prefix
 from tercet.v1 import dataset_pb2, records_pb2
 
-PREFIX: Final = "tercet:dataset:"
+PREFIX: Final = scripts.PREFIX
 STEP: Final = 200
 """Rows that one script call works: Redis serves nobody else meanwhile."""
 MAX_FAILURES: Final = 100
@@ -27,7 +29,10 @@ class JobView:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        prelude = _script("prelude")
+        self.pairs = PairView(client)
+        """Single pairs, and the phrases that they have."""
+        self.figures = FigureView(client)
+        """What was done, by whom and in how much time."""
         names = (
             "create",
             "list",
@@ -39,7 +44,7 @@ class JobView:
             "claim",
             "finished",
         )
-        self._scripts = {name: client.register_script(prelude + _script(name)) for name in names}
+        self._scripts = scripts.register(client, *names)
 
     # -- from the log
 
@@ -139,6 +144,11 @@ class JobView:
     def known(self, tenant: str, job_id: str) -> bool:
         """Whether the job is the tenant's."""
         return bool(self._redis.hexists(f"{_prefix(tenant)}job:{job_id}", "created"))
+
+    def spec(self, tenant: str, job_id: str) -> records_pb2.JobSpec | None:
+        """What the job asks for; None for an unknown one."""
+        content = cast("bytes | None", self._redis.hget(f"{_prefix(tenant)}job:{job_id}", "created"))
+        return None if content is None else records_pb2.JobEvent.FromString(content).created.spec
 
     def changes(self, tenant: str, job_id: str) -> int:
         """A number that grows with every change of the job."""
@@ -293,13 +303,5 @@ def _row(image_id: str, row: Mapping[bytes, bytes]) -> dataset_pb2.JobImageInfo:
     return info
 
 
-def _prefix(tenant: str) -> str:
-    return f"{PREFIX}{{{tenant}}}:"
-
-
 def _seconds(at: Timestamp) -> float:
     return at.ToMicroseconds() / 1e6
-
-
-def _script(name: str) -> str:
-    return resources.files("services.dataset").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def apply(recording: Recording, record: Record, *, again: bool = False) -> tuple
         case "images.verified":
             verified = _parse(records_pb2.ImageVerified, record)
             about = _about(verified.image, verified.run)
-            recording.verified(verified, record.timestamp_ms)
+            recording.verified(verified, record.offset, record.timestamp_ms, again=again)
         case "review.requested":
             requested = _parse(records_pb2.ReviewRequested, record)
             about = _about(requested.task.image, requested.task.run)
