@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from services.core.errors import Internal
 from services.kit.clock import Clock
 from services.kit.inference.ports import Inference, Tensors, strings
 from services.kit.provenance import joined, made_by
@@ -75,6 +76,11 @@ class TextPrompted:
     def find(self, content: bytes, phrases: Sequence[str]) -> tuple[list[Finding], tuple[int, int]]:
         answer = self.inference.infer(self.model, question(content, phrases, self.limits.min_score))
         tensors = answer.tensors
+        if "rles" not in tensors:
+            raise Internal(
+                f"{self.model} ({answer.model.weights}) answers no masks: set "
+                "TERCET_CONCEPT_SEGMENTER=grounded, or serve a model that does, such as SAM 3"
+            )
         provenance = made_by(answer.model, self.clock)
         found: list[list[concepts_pb2.Mask]] = [[] for _ in phrases]
         for row in domain.detections(tensors, self.limits):
