@@ -40,6 +40,7 @@ from services.kit.service import Adapters
 from services.kit.settings import KitSettings
 from services.kit.state.embedded import embedded
 from services.kit.state.redis import connect as connect_redis
+from services.mining import workers
 from services.mining.bootstrap import build as build_mining
 from services.mining.settings import MiningSettings
 from services.mining.view import PREFIX as MINING_PREFIX
@@ -54,7 +55,9 @@ from tercet.v1 import (
 from tests.support import runs
 from tests.support.polling import eventually
 from tests.support.views import dump
-from tests.unit.test_dataset_view import Scene, Service
+from tests.unit.test_dataset_view import Log, Scene, Service, stage_2_job
+from tests.unit.test_leases import Desk, run_view_worker
+from tests.unit.test_undo import history, publish, take, undo
 
 REVIEW = concepts_pb2.VERDICT_REVIEW
 ACCEPT, EDIT = records_pb2.DECISION_KIND_ACCEPT, records_pb2.DECISION_KIND_EDIT
@@ -447,15 +450,46 @@ def test_a_cancelled_job_ends_and_its_tasks_are_gone(parts: Parts) -> None:
     assert parts.told(job_id)["complete"] == 0
 
 
-def test_the_scripts_do_on_redis_what_they_do_on_fakeredis(redis_url: str) -> None:
-    scene = Scene()
+@pytest.mark.parametrize("log", [Scene().log, stage_2_job(withdrawn=True)], ids=["every fate", "undo"])
+def test_the_scripts_do_on_redis_what_they_do_on_fakeredis(redis_url: str, log: Log) -> None:
     state = connect_redis(redis_url)
     state.flushdb()  # what other tests have left
     fake, real = Service("fake"), Service("real", state=state)
-    for record in scene.log.records:
+    for record in log.records:
         assert real.take(record) == fake.take(record)
     ours = f"{DATASET_PREFIX}{{acme}}:"
     assert {k: v for k, v in real.dump().items() if k.startswith(ours)} == {
         k: v for k, v in fake.dump().items() if k.startswith(ours)
     }
     real.state.close()
+
+
+def test_minings_scripts_do_on_redis_what_they_do_on_fakeredis(redis_url: str) -> None:
+    """Redis' own Lua knows a -0, and takes it for no integer."""
+    state = connect_redis(redis_url)
+    state.flushdb()
+    fake, real = Desk(), Desk(state=state)
+    answers = [[workers.apply(desk.routing, one) for one in history(desk)] for desk in (fake, real)]
+    assert answers[0] == answers[1]
+    for desk in (fake, real):
+        publish(desk, runs.pair("fox", REVIEW), name="two.png", of=runs.run("job-2", exhaustivity_rate=1.0))
+        (held,) = desk.lease(phrase="fox")
+        desk.submit(held)
+        run_view_worker(desk)
+        opened = undo(desk, held.task.id)
+        desk.submit(take(desk, opened.task.task.id), id="d-2")
+        run_view_worker(desk)
+        desk.lease("bob", max_tasks=9)
+        desk.bus.close()
+    before = [without_what_differs(dump(desk.state, MINING_PREFIX)) for desk in (fake, real)]
+    assert before[0] == before[1]
+    state.close()
+
+
+def without_what_differs(view: dict[str, object]) -> dict[str, object]:
+    """Without leases' ids, what holds the time at which a record was written, and fakeredis' counts."""
+    view = {key: value for key, value in view.items() if ":accepted:" not in key}
+    for key, value in view.items():
+        if ":task:" in key and isinstance(value, dict):
+            view[key] = {name: one for name, one in value.items() if name not in (b"lease", b"record")}
+    return view

@@ -172,7 +172,7 @@ if undo then
   redis.call('HDEL', key, 'ldecision', 'lannotator', 'ldigest', 'lcorrected')
   if task.phrase ~= '' then
     redis.call('HINCRBY', handled, 'decided', -1)
-    redis.call('HINCRBY', handled, 'corrected', -tonumber(task.lcorrected))
+    redis.call('HINCRBY', handled, 'corrected', 0 - tonumber(task.lcorrected)) -- 0 - 0: Redis takes no -0
   end
   if gold_copy then
     redis.call('HDEL', gold_key(task), task.copy)
