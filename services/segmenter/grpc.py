@@ -26,13 +26,15 @@ class SegmenterServicer(segmenter_pb2_grpc.SegmenterServiceServicer):
     def SegmentPrompts(
         self, request: segmenter_pb2.SegmentPromptsRequest, context: grpc.ServicerContext
     ) -> segmenter_pb2.SegmentPromptsResponse:
-        mask = self._segmenter.segment_prompts(
+        if request.HasField("box") and request.boxes:
+            raise InvalidInput("send box or boxes, not both")
+        found = self._segmenter.segment_prompts(
             request.image,
             request.points,
-            request.box if request.HasField("box") else None,
+            [request.box] if request.HasField("box") else request.boxes,
             request.mask if request.HasField("mask") else None,
         )
-        return segmenter_pb2.SegmentPromptsResponse(mask=mask)
+        return segmenter_pb2.SegmentPromptsResponse(mask=found[0], masks=found)
 
     def SegmentEverything(
         self, request: segmenter_pb2.SegmentEverythingRequest, context: grpc.ServicerContext

@@ -20,10 +20,14 @@ from services.kit.clock import Clock
 from services.kit.inference.ports import Inference, strings
 from services.kit.provenance import made_by
 from services.segmenter import domain
+from services.segmenter.contents import RecentContents
 from services.segmenter.domain import Candidate, Finding
 from services.segmenter.settings import SegmenterSettings
 from services.segmenter.strategies import SAM, ConceptSegmenter
 from tercet.v1 import concepts_pb2, records_pb2, segmenter_pb2
+
+MOST_BOXES = 64
+"""Boxes of one call, each of an instance."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Segmenter:
     inference: Inference
     concepts: ConceptSegmenter
     images: ImageStore
+    contents: RecentContents
     ontology: Ontology
     clock: Clock
     settings: SegmenterSettings
@@ -91,34 +96,39 @@ class Segmenter:
         self,
         image: records_pb2.Image,
         points: Sequence[segmenter_pb2.Point],
-        box: concepts_pb2.Box | None,
+        boxes: Sequence[concepts_pb2.Box],
         mask: concepts_pb2.Mask | None,
-    ) -> concepts_pb2.Mask:
-        """One instance from clicks, a box and the mask so far; an empty mask where nothing is.
+    ) -> list[concepts_pb2.Mask]:
+        """One instance from clicks, a box and the mask so far, or one for each of several boxes, in order.
 
-        Raises `InvalidInput` without any click or box, or when the mask so far is not of the image's size.
+        An empty mask where nothing is. Raises `InvalidInput` without any click or box, for clicks or a mask
+        beside several boxes, and when the mask so far is not of the image's size.
         """
-        if not points and box is None:
+        if not points and not boxes:
             raise InvalidInput("nothing says where the instance is; send a click or a box")
-        content = self.images.content(image)
-        inputs: dict[str, NDArray[np.generic]] = {"image": strings([content])}
+        if len(boxes) > 1 and (points or mask is not None):
+            raise InvalidInput("several boxes are several instances; clicks and a mask go with one at most")
+        if len(boxes) > MOST_BOXES:
+            raise InvalidInput(f"{len(boxes)} boxes; send at most {MOST_BOXES} at once")
+        inputs: dict[str, NDArray[np.generic]] = {"image": strings([self.contents.get(image)])}
         if points:
             inputs["points"] = np.array([(p.x, p.y, float(p.positive)) for p in points], dtype=np.float32)
-        if box is not None:
-            inputs["boxes"] = np.array([(box.x, box.y, box.width, box.height)], dtype=np.float32)
+        if boxes:
+            inputs["boxes"] = np.array([(b.x, b.y, b.width, b.height) for b in boxes], dtype=np.float32)
         if mask is not None:
             masks.check(mask.counts, image.height or mask.height, image.width or mask.width)
             inputs["mask_input"] = strings([mask.counts])
         answer = self.inference.infer(SAM, inputs)
         domain.check_size(answer.tensors["size"], image.height, image.width)
         provenance = made_by(answer.model, self.clock)
-        if not len(answer.tensors["rles"]):
-            height, width = (int(v) for v in answer.tensors["size"])
-            return concepts_pb2.Mask(
-                counts=masks.union([], height, width), height=height, width=width, provenance=provenance
-            )
-        best = int(np.argmax(answer.tensors["predicted_iou"]))
-        return domain.instance(answer.tensors, best, 0.0, provenance)
+        height, width = (int(v) for v in answer.tensors["size"])
+        empty = concepts_pb2.Mask(
+            counts=masks.union([], height, width), height=height, width=width, provenance=provenance
+        )
+        rows = domain.mask_of_each_prompt(answer.tensors, max(1, len(boxes)))
+        return [
+            empty if row is None else domain.instance(answer.tensors, row, 0.0, provenance) for row in rows
+        ]
 
     def segment_everything(self, image: records_pb2.Image, points_per_side: int) -> list[concepts_pb2.Mask]:
         """Masks of everything, largest predicted IoU first; `points_per_side` 0: the setting."""

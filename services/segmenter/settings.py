@@ -58,3 +58,8 @@ class SegmenterSettings(KitSettings):
     points_per_side: int = Field(
         0, ge=0, le=64, description="Grid of everything-mode where a call names none; 0: the model's own."
     )
+    click_cache_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="Encoded images of the last clicks that are kept for the next ones, in bytes.",
+    )

@@ -34,6 +34,7 @@ from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
 from services.proposer.handlers import Proposer
 from services.proposer.settings import ProposerSettings
+from services.segmenter.contents import RecentContents
 from services.segmenter.handlers import Segmenter
 from services.segmenter.settings import SegmenterSettings
 from services.segmenter.strategies import concept_segmenter
@@ -79,6 +80,7 @@ def run(
         inference=asking[1],
         concepts=concept_segmenter(asking[1], clock, SegmenterSettings()),
         images=images,
+        contents=RecentContents(images, SegmenterSettings().click_cache_bytes),
         ontology=Ontology.load(),
         clock=clock,
         settings=SegmenterSettings(),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from services.core import masks
-from services.core.errors import InvalidImage, InvalidInput
+from services.core.errors import InvalidImage, InvalidInput, NotFound
 from services.segmenter import domain
+from services.segmenter.contents import RecentContents
 from services.segmenter.domain import Finding
 from services.segmenter.handlers import Segmenter
 from services.segmenter.settings import SegmenterSettings
@@ -27,6 +28,7 @@ def segmenter(sight: Sight, extra: dict[str, PixelModel] | None = None, **settin
         inference=ports.inference,
         concepts=concept_segmenter(ports.inference, ports.clock, parsed),
         images=ports.images,
+        contents=RecentContents(ports.images, 2**20),
         ontology=sight.ontology,
         clock=ports.clock,
         settings=parsed,
@@ -157,10 +159,10 @@ def test_the_interactive_call_answers_each_phrase_in_order() -> None:
 def test_a_click_gives_the_instance_under_it() -> None:
     service = segmenter(Sight())
     point = segmenter_pb2.Point(x=65, y=45, positive=True)
-    mask = service.segment_prompts(image_of(SCENE), [point], None, None)
+    (mask,) = service.segment_prompts(image_of(SCENE), [point], [], None)
     assert (mask.box.x, mask.area) == (60, 300)
-    beside = service.segment_prompts(
-        image_of(SCENE), [segmenter_pb2.Point(x=1, y=1, positive=True)], None, mask
+    (beside,) = service.segment_prompts(
+        image_of(SCENE), [segmenter_pb2.Point(x=1, y=1, positive=True)], [], mask
     )
     assert beside.area == 0
     assert not masks.decode(beside.counts, *SIZE).any()
@@ -168,18 +170,54 @@ def test_a_click_gives_the_instance_under_it() -> None:
 
 def test_a_box_gives_the_instance_in_it() -> None:
     box = concepts_pb2.Box(x=58, y=38, width=26, height=20)
-    mask = segmenter(Sight()).segment_prompts(image_of(SCENE), [], box, None)
+    (mask,) = segmenter(Sight()).segment_prompts(image_of(SCENE), [], [box], None)
     assert mask.area == 300
+
+
+def test_several_boxes_give_a_mask_each_in_their_order_and_an_empty_one_where_nothing_is() -> None:
+    boxes = [
+        concepts_pb2.Box(x=58, y=38, width=26, height=20),
+        concepts_pb2.Box(x=0, y=55, width=3, height=3),
+        concepts_pb2.Box(x=3, y=7, width=22, height=32),
+    ]
+    found = segmenter(Sight()).segment_prompts(image_of(SCENE), [], boxes, None)
+    assert [mask.area for mask in found] == [300, 0, 600]
+    assert not masks.decode(found[1].counts, *SIZE).any()
+    assert all(mask.provenance.model.name == "sam" for mask in found)
 
 
 def test_prompts_that_say_nothing_or_do_not_fit_are_refused() -> None:
     service = segmenter(Sight())
     with pytest.raises(InvalidInput, match="click"):
-        service.segment_prompts(image_of(SCENE), [], None, None)
+        service.segment_prompts(image_of(SCENE), [], [], None)
     small = concepts_pb2.Mask(counts=masks.encode(np.zeros((2, 2), dtype=np.bool_)), height=2, width=2)
     point = segmenter_pb2.Point(x=1, y=1, positive=True)
     with pytest.raises(InvalidInput, match="pixels"):
-        service.segment_prompts(image_of(SCENE), [point], None, small)
+        service.segment_prompts(image_of(SCENE), [point], [], small)
+    boxes = [concepts_pb2.Box(x=1, y=1, width=2, height=2)] * 2
+    with pytest.raises(InvalidInput, match="several"):
+        service.segment_prompts(image_of(SCENE), [point], boxes, None)
+    with pytest.raises(InvalidInput, match="at most 64"):
+        service.segment_prompts(image_of(SCENE), [], boxes * 40, None)
+
+
+def test_pictures_of_the_last_clicks_are_not_read_again() -> None:
+    ports = stage_ports(Sight())
+    image = image_of(SCENE)
+    content = image.inline
+    image.tenant, image.id = "acme", "1" * 64
+    ports.images.put(image, content)
+    image.ClearField("content")
+    other = records_pb2.Image(tenant="acme", id="2" * 64)
+    ports.images.put(other, content + b"other")
+    kept = RecentContents(ports.images, len(content) + 5)
+    assert kept.get(image) == content
+    assert kept.get(image) is kept.get(image)
+    assert kept.get(other) == content + b"other"
+    first = kept.get(image)
+    assert first == content
+    with pytest.raises(NotFound):
+        kept.get(records_pb2.Image(tenant="another", id="1" * 64))
 
 
 def test_everything_largest_predicted_iou_first() -> None:
