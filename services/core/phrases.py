@@ -94,6 +94,11 @@ def normalise(text: str) -> str:
     return after
 
 
+def warm_up() -> None:
+    """Load what the first `normalise` would wait for, some 1.5 s; for a thread at a process's start."""
+    _engine()
+
+
 def normalise_all(texts: Sequence[str]) -> list[str]:
     """The phrases' spellings without repeats, in order. Raises `InvalidInput` for the first that is none."""
     return list(dict.fromkeys(normalise(text) for text in texts))

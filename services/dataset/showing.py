@@ -1,4 +1,4 @@
-"""What the dataset service shows of single pairs, phrases and work. What is another tenant's does not exist."""
+"""What the dataset service shows of pairs, phrases and work. Of another tenant's, nothing is known."""
 
 from __future__ import annotations
 

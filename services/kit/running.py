@@ -84,11 +84,14 @@ class RunningService:
         self._server = RpcServer(address, {service.grpc_service: service.register}, settings=settings)
         self.address = self._server.address
         self._life = threading.Thread(target=self._live, name=f"{self.name}-life", daemon=True)
+        self._warm_up = service.warm_up
 
     def start(self) -> None:
         """Listen, saying NOT_SERVING, and go on in a thread."""
         self._server.start()
         self._life.start()
+        if self._warm_up is not None:
+            threading.Thread(target=self._warm_up, name=f"{self.name}-warm-up", daemon=True).start()
 
     def wait_ready(self, timeout: float) -> bool:
         """Whether everything that it needs was there within `timeout` seconds, so that it says SERVING."""

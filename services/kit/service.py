@@ -33,7 +33,8 @@ class Service:
     `name` is the proto service's short name, e.g. `proposer`; `register` adds the servicer to a gRPC server;
     `grpc_service` is its full name for the health service; `workers` are the Kafka doors, each run in a
     thread; `models` are the models that must be ready before the service says SERVING; `rebuild` clears the
-    service's Redis view and makes it again from the log (None for a service without one).
+    service's Redis view and makes it again from the log (None for a service without one); `warm_up` loads
+    what the first calls would wait for, in a thread of its own, while the service starts.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Service:
     workers: Sequence[Worker]
     models: Sequence[str] = ()
     rebuild: Callable[[], None] | None = None
+    warm_up: Callable[[], None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from services.core import phrases
 from services.kit.blobs.images import ImageStore
 from services.kit.service import Adapters, Service
 from services.kit.state.cancelled import CancelledJobs
@@ -34,4 +35,5 @@ def build(adapters: Adapters, settings: MiningSettings) -> Service:
             workers.viewer(adapters.bus, routing, adapters.clock),
         ),
         rebuild=lambda: workers.rebuild(adapters.bus, adapters.redis, routing),
+        warm_up=phrases.warm_up,
     )

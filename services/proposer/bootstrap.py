@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.core import phrases
 from services.core.ontology import Ontology
 from services.kit.blobs.images import ImageStore
 from services.kit.service import Adapters, Service
@@ -29,4 +30,5 @@ def build(adapters: Adapters, settings: ProposerSettings) -> Service:
         register=partial(proposer_pb2_grpc.add_ProposerServiceServicer_to_server, ProposerServicer(proposer)),
         workers=[worker(proposer, adapters, settings)],
         models=(CONCEPT_PROPOSER, SAM),
+        warm_up=phrases.warm_up,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.core import phrases
 from services.core.ontology import Ontology
 from services.kit.blobs.images import ImageStore
 from services.kit.service import Adapters, Service
+from services.segmenter.contents import RecentContents
 from services.segmenter.grpc import SegmenterServicer
 from services.segmenter.handlers import Segmenter
 from services.segmenter.settings import SegmenterSettings
@@ -17,10 +19,12 @@ from tercet.v1 import segmenter_pb2, segmenter_pb2_grpc
 
 def build(adapters: Adapters, settings: SegmenterSettings) -> Service:
     """The service, not yet running."""
+    images = ImageStore(adapters.blobs)
     segmenter = Segmenter(
         inference=adapters.inference,
         concepts=concept_segmenter(adapters.inference, adapters.clock, settings),
-        images=ImageStore(adapters.blobs),
+        images=images,
+        contents=RecentContents(images, settings.click_cache_bytes),
         ontology=Ontology.load(settings.ontology),
         clock=adapters.clock,
         settings=settings,
@@ -33,4 +37,5 @@ def build(adapters: Adapters, settings: SegmenterSettings) -> Service:
         ),
         workers=[worker(segmenter, adapters, settings)],
         models=segmenter.concepts.models,
+        warm_up=phrases.warm_up,
     )

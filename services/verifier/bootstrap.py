@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.core import phrases
 from services.core.scoring import Calibration
 from services.kit.blobs.images import ImageStore
 from services.kit.service import Adapters, Service
@@ -30,4 +31,5 @@ def build(adapters: Adapters, settings: VerifierSettings) -> Service:
         register=partial(verifier_pb2_grpc.add_VerifierServiceServicer_to_server, VerifierServicer(verifier)),
         workers=[worker(verifier, adapters, settings)],
         models=(VERIFIER,),
+        warm_up=phrases.warm_up,
     )

@@ -225,3 +225,21 @@ def test_waiting_is_called_off_by_stop() -> None:
     stop.set()
     assert not wait_for({"nothing": lambda: False}, clock=SystemClock(), stop=stop)
     assert not wait_for({"all there": lambda: True}, clock=SystemClock(), stop=stop)
+
+
+def test_warming_up_holds_nothing_up(adapters: Adapters, tmp_path: Path) -> None:
+    began, finish = threading.Event(), threading.Event()
+
+    def warm_up() -> None:
+        began.set()
+        finish.wait(30)
+
+    warming = service(adapters, done, warm_up=warm_up)
+    running = start(warming, adapters, f"unix:{tmp_path}/s.sock", settings=SETTINGS)
+    try:
+        assert began.wait(10)
+        assert running.wait_ready(10), "it serves while something is still being loaded"
+        assert not finish.is_set()
+    finally:
+        finish.set()
+        running.stop(5)
