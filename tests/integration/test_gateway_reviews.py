@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -639,3 +642,26 @@ def test_leads_adjudicate_gold_that_its_annotators_do_not_agree_on(desk: Desk) -
     exported = json.loads(lead.export_content(lead.create_export("saco", [job_id])))
     versions = [entry["tercet"]["version"] for entry in exported["images"]]
     assert versions == ["adjudicated", "independent", "independent", "independent"]
+
+
+def test_the_command_line_takes_a_decision_back(desk: Desk) -> None:
+    job_id = desk.submit(positive("dog"))
+    ann = desk.person()
+    (held,) = lease(ann)
+    done = ann.decide_review(held, "reject", active_seconds=1)
+
+    def tercet(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TERCET_URL": desk.url, "TERCET_API_KEY": ann.settings.key() or ""}
+        command = [sys.executable, "-m", "gateway.cli", "reviews", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    refused = tercet("undo", done.task_id, "another")
+    assert (refused.returncode, "not the one that stands" in refused.stderr) == (6, True)
+    opened = tercet("undo", done.task_id, done.id, "--release")
+    assert opened.returncode == 0, opened.stderr
+    assert "reject" in opened.stdout
+    (queue,) = json.loads(tercet("queues", "--job", job_id, "--json").stdout)["queues"]
+    assert (queue["waiting"], queue["decided"]) == (1, 0)
+    assert "stage 2" in tercet("queues").stdout
+    lease_id = tercet("take", done.task_id).stdout.strip()
+    assert ann.take_review(done.task_id).lease_id == lease_id

@@ -83,11 +83,15 @@ class Parts:
     state: redis.Redis
     url: Callable[[str], str]
 
-    def finished(self, job_id: str = "job_a", path: str = "/hook", status: str = "complete") -> None:
+    def finished(
+        self, job_id: str = "job_a", path: str = "/hook", status: str = "complete", undone: int = 0
+    ) -> None:
         """The job has ended, and the worker reads of it."""
         self.dataset.show(a_job(job_id, done=10, webhook_url=self.url(path) if path else ""))
         event = records_pb2.JobEvent(
-            job_id=job_id, tenant="default", finished=records_pb2.JobFinished(status=status)
+            job_id=job_id,
+            tenant="default",
+            finished=records_pb2.JobFinished(status=status, undone=undone),
         )
         assert self.webhooks.handle([record(event)]) == [Done()]
 
@@ -156,6 +160,16 @@ def test_each_end_of_a_job_is_told(parts: Parts, receiver: Receiver) -> None:
     parts.finished(status="waiting_for_people")
     parts.finished(status="complete")
     assert parts.deliver() == 2
+    assert len({headers["Tercet-Delivery"] for _, headers, _ in receiver.posts}) == 2
+
+
+def test_a_job_that_an_undo_opened_is_told_again_once_it_is_complete(
+    parts: Parts, receiver: Receiver
+) -> None:
+    for undone in (0, 0, 2, 2):
+        parts.finished(undone=undone)
+        parts.deliver()
+    assert len(receiver.posts) == 2
     assert len({headers["Tercet-Delivery"] for _, headers, _ in receiver.posts}) == 2
 
 
