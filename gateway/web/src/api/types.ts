@@ -3,6 +3,7 @@
 export type {
   DecidedPair,
   DecisionRequest,
+  Earlier,
   Image,
   Job,
   LeasedTask,

@@ -40,6 +40,7 @@ export const ACTIONS: readonly Action[] = [
     redo: ["Redo", "Ctrl+Shift+Z", "Ctrl+Y"],
     submit: ["Submit as it is", "Ctrl+Enter"],
     skip: ["Leave the task to others", "Shift+S"],
+    region: ["Next part of the page", "F6"],
     leave: ["Leave: selection, tool, dialog", "Esc"],
   }),
   ...group("image", {

@@ -41,10 +41,15 @@ export function conflict(action: Action, combo: Combo, overrides: Overrides): st
   const other = ACTIONS.find(
     (candidate) =>
       candidate.id !== action.id &&
-      (candidate.context === action.context || candidate.context === "everywhere" || action.context === "everywhere") &&
+      (candidate.context === action.context || isShared(candidate) || isShared(action)) &&
       keysOf(candidate, overrides).includes(combo),
   );
   return other ? `“${other.label}” has it` : null;
+}
+
+/** Counts beside every other context. */
+function isShared(action: Action): boolean {
+  return action.context === "everywhere" || action.context === "image";
 }
 
 function stored(): Overrides {

@@ -4,10 +4,7 @@ import { actionFor, bindings } from "./bindings";
 import { comboOf } from "./combos";
 
 /** What the actions of a context do, by name; `false` passes the key on to the contexts below. */
-export type Handlers = Record<string, (() => unknown) | undefined> & {
-  /** A digit, 0-based. */
-  phrase?: undefined | (() => unknown);
-};
+export type Handlers = Record<string, (() => unknown) | undefined>;
 
 interface Layer {
   readonly context: Context;
