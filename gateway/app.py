@@ -13,7 +13,20 @@ from fastapi.openapi.utils import get_openapi
 from gateway import errors
 from gateway.body_limit import BodyLimit
 from gateway.request_context import RequestContext
-from gateway.routes import exports, health, images, jobs, operations, page, reviews
+from gateway.routes import (
+    exports,
+    gallery,
+    health,
+    images,
+    jobs,
+    me,
+    operations,
+    page,
+    phrases,
+    reviews,
+    segmenting,
+    statistics,
+)
 from gateway.schemas import JobOptions, JobRequest, Problem, WebhookBody
 from gateway.settings import MIB
 from gateway.state import GatewayState
@@ -32,6 +45,7 @@ people. 429 and 503 carry `Retry-After`. Answers carry `X-Request-Id`; quote it 
 _TAGS: Final = [
     {"name": "jobs", "description": "Submit images and follow them."},
     {"name": "images", "description": "Pictures and their annotations of record."},
+    {"name": "phrases", "description": "Phrases to label with."},
     {"name": "reviews", "description": "People's work: take tasks, decide them, give them back."},
     {"name": "exports", "description": "Dataset files: SA-Co JSON and COCO RLE."},
     {"name": "operations", "description": "Lag, dead letters, models."},
@@ -74,7 +88,8 @@ def create_app(state: GatewayState) -> FastAPI:
         beyond=_LARGE_BODIES_BYTES,
     )
     app.add_middleware(RequestContext)
-    for module in (jobs, images, reviews, exports, operations, health, page):
+    modules = (jobs, gallery, images, segmenting, phrases, reviews, exports, operations, statistics, me)
+    for module in (*modules, health, page):
         app.include_router(module.router)
     app.webhooks.add_api_route("job.finished", _job_finished, methods=["POST"], status_code=204)
     _document(app)

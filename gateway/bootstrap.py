@@ -23,15 +23,18 @@ from gateway.settings import GatewaySettings
 from gateway.sources import SourceRoots
 from gateway.state import GatewayState
 from gateway.submission import Submissions
+from gateway.suggestions import Suggestions
 from gateway.watching import JobWatch
 from gateway.webhooks import GROUP, Webhooks
+from services.core import phrases
 from services.core.errors import InvalidInput
+from services.core.ontology import Ontology
 from services.kit.bus.lag import LagCollector
 from services.kit.bus.topics import JOBS_EVENTS
 from services.kit.bus.worker import Worker
 from services.kit.rpc.client import connect
 from services.kit.service import Adapters
-from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc
+from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc, proposer_pb2_grpc, segmenter_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         raise InvalidInput(f"TERCET_FETCH_ALLOWED or TERCET_SOURCE_ROOTS: {error}") from error
     to_dataset = connect(settings.dataset_address, settings=settings)
     to_mining = connect(settings.mining_address, settings=settings)
+    # Kept for good: a person waits for the answer to a click.
+    to_segmenter = connect(settings.segmenter_address, settings=settings)
+    to_proposer = connect(settings.proposer_address, settings=settings)
     dataset = dataset_pb2_grpc.DatasetServiceStub(to_dataset)
     decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
     probes = ThreadPoolExecutor(8, thread_name_prefix="probe")
@@ -97,6 +103,9 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         accepted=accepted,
         dataset=dataset,
         mining=mining_pb2_grpc.MiningServiceStub(to_mining),
+        segmenter=segmenter_pb2_grpc.SegmenterServiceStub(to_segmenter),
+        proposer=proposer_pb2_grpc.ProposerServiceStub(to_proposer),
+        suggestions=Suggestions(Ontology.load(settings.ontology)),
         watch=JobWatch(
             settings.dataset_address,
             accepted,
@@ -120,11 +129,11 @@ def build(adapters: Adapters, settings: GatewaySettings, *, resolve: Resolve = r
         app=create_app(state),
         state=state,
         workers=[worker],
-        background=[webhooks.run],
+        background=[webhooks.run, phrases.warm_up],
         stop=_stopper(state.draining, worker, webhooks),
         rebuild=lambda: _rebuild(keys),
         local_token=lambda: ensure_local_key(state.keys, settings.key_file) if settings.local else None,
-        close=_closer(decoding, probes, to_dataset, to_mining),
+        close=_closer(decoding, probes, to_dataset, to_mining, to_segmenter, to_proposer),
     )
 
 

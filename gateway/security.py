@@ -53,5 +53,7 @@ def needs(*roles: Role) -> Any:
 
 AnyKey = Annotated[ApiKey, Depends(authenticated)]
 Submitter = Annotated[ApiKey, needs("submitter")]
+Annotator = Annotated[ApiKey, needs("annotator", "verifier")]
+"""Who labels and reviews: annotators, verifiers, leads, admins."""
 Lead = Annotated[ApiKey, needs("lead")]
 Admin = Annotated[ApiKey, needs("admin")]

@@ -107,6 +107,13 @@ class GatewaySettings(KitSettings):
     webhook_backoff_limit: float = Field(3600.0, gt=0, description="Most seconds between two attempts.")
     webhook_parallel: int = Field(4, ge=1, description="Webhooks posted at the same time.")
 
+    ontology: Path | None = Field(None, description="Ontology file (JSON); unset: the one of Tercet.")
+    hourly_rate: float = Field(
+        20.0,
+        ge=0,
+        description="US dollars that an hour of a person's active time costs, for the statistics' cost.",
+    )
+
     publish_seconds: float = Field(
         75.0,
         gt=0,

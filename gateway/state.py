@@ -14,9 +14,10 @@ from gateway.keys import KeyRing
 from gateway.limiting import RateLimiter
 from gateway.settings import GatewaySettings
 from gateway.submission import Submissions
+from gateway.suggestions import Suggestions
 from gateway.watching import JobWatch
 from services.kit.service import Adapters
-from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc
+from tercet.v1 import dataset_pb2_grpc, mining_pb2_grpc, proposer_pb2_grpc, segmenter_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class GatewayState:
     accepted: AcceptedJobs
     dataset: dataset_pb2_grpc.DatasetServiceStub
     mining: mining_pb2_grpc.MiningServiceStub
+    segmenter: segmenter_pb2_grpc.SegmenterServiceStub
+    proposer: proposer_pb2_grpc.ProposerServiceStub
+    suggestions: Suggestions
     watch: JobWatch
     lag_registry: CollectorRegistry
     probes: Executor

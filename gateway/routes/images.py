@@ -29,6 +29,10 @@ ImageId = Annotated[
 JobId = Annotated[
     str, Query(description="Only of this job. Default: the newest that has any.", max_length=100)
 ]
+Waiting = Annotated[
+    bool,
+    Query(description="Pairs that wait for people, too; their `verdict` is `review` or `reject`."),
+]
 # Pictures are served as what they are and nothing else, whatever bytes they hold.
 _SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Content-Disposition": "inline"}
 
@@ -71,9 +75,11 @@ def get_content(request: Request, key: AnyKey, image_id: ImageId) -> Response:
 
 
 @router.get("/{image_id}/annotations", summary="Get annotations", responses=problems(404, 422))
-def get_annotations(request: Request, key: AnyKey, image_id: ImageId, job_id: JobId = "") -> Annotations:
+def get_annotations(
+    request: Request, key: AnyKey, image_id: ImageId, job_id: JobId = "", waiting: Waiting = False
+) -> Annotations:
     """The accepted pairs of the image: positives with masks, verified negatives."""
-    return views.image_annotations(_annotations(request, key.tenant, image_id, job_id))
+    return views.image_annotations(_annotations(request, key.tenant, image_id, job_id, waiting=waiting))
 
 
 @router.get(
@@ -94,10 +100,11 @@ def get_overlay(
     image_id: ImageId,
     job_id: JobId = "",
     phrase: Annotated[str | None, Query(description="Only this phrase.", max_length=200)] = None,
+    waiting: Waiting = False,
 ) -> Response:
     """The annotations of record drawn on the picture."""
     state = state_of(request)
-    found = _annotations(request, key.tenant, image_id, job_id)
+    found = _annotations(request, key.tenant, image_id, job_id, waiting=waiting)
     if phrase is not None and all(pair.phrase != phrase for pair in found.pairs):
         raise NotFound(f"the image has no annotation of {phrase!r}")
     content = state.adapters.blobs.get(ImageStore.key(key.tenant, image_id))
@@ -106,8 +113,8 @@ def get_overlay(
 
 
 def _annotations(
-    request: Request, tenant: str, image_id: str, job_id: str
+    request: Request, tenant: str, image_id: str, job_id: str, *, waiting: bool
 ) -> dataset_pb2.GetAnnotationsResponse:
     return state_of(request).dataset.GetAnnotations(
-        dataset_pb2.GetAnnotationsRequest(tenant=tenant, image_id=image_id, job_id=job_id)
+        dataset_pb2.GetAnnotationsRequest(tenant=tenant, image_id=image_id, job_id=job_id, waiting=waiting)
     )

@@ -113,7 +113,7 @@ def run(
         overhead[name] = max(0.0, 1 - asked.seconds / (seconds * min(THREADS, len(pictures))))
         everything += records
 
-    routing = Routing(TaskView(state), images, MiningSettings())
+    routing = Routing(TaskView(state), images, blobs, clock, MiningSettings())
     started = time.monotonic()
     routed = _records([message for record in records for message in _routed(routing, record)])
     for record in routed:
