@@ -58,6 +58,15 @@ class BatchedModel(ABC, Generic[Parsed]):
         except ModelError as fault:
             return fault
 
+    def _computed(self, batch: Sequence[Parsed]) -> list[Tensors | ModelError]:
+        """`compute`; where it raises a `ModelError`, one by one, so that it fails the request at fault alone."""
+        try:
+            return self.compute(batch)
+        except ModelError as fault:
+            if len(batch) == 1:
+                return [fault]
+            return [answer for one in batch for answer in self._computed([one])]
+
     @torch.inference_mode()
     def execute(self, requests: Sequence[Request]) -> list[Answer | ModelError]:
         """One answer or error a request, in order."""
@@ -72,7 +81,7 @@ class BatchedModel(ABC, Generic[Parsed]):
             except InvalidInput as fault:
                 answers.append(ModelError(str(fault)))
         if good:
-            computed = self.compute([parsed for _, parsed in good])
+            computed = self._computed([parsed for _, parsed in good])
             for (number, _), answer in zip(good, computed, strict=True):
                 answers[number] = (
                     answer

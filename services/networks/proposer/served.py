@@ -100,14 +100,12 @@ class ServedProposer(BatchedModel[Look]):
     def warm_up(self) -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
-        self.execute(
-            [
-                {
-                    "image": bytes_tensor([buffer.getvalue()]),
-                    "max_phrases": np.array([2], np.int32),
-                    "max_negatives": np.array([1], np.int32),
-                }
-            ]
+        self.try_out(
+            {
+                "image": bytes_tensor([buffer.getvalue()]),
+                "max_phrases": np.array([2], np.int32),
+                "max_negatives": np.array([1], np.int32),
+            }
         )
 
     def _texts(self, entries: list[tuple[tuple[int, ...], float]], most: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +20,27 @@ from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
-from services.networks.geometry import suppress
 from services.networks.images import content_hash, decode_image, fit_longest_side
-from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.precision import choose_device, choose_dtype
+from services.networks.sam import postprocessing
+from services.networks.sam.allocation import keep_freed_memory
 from services.networks.sam.architecture import load_sam
-from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
-from services.networks.sam.postprocessing import Frame, mask_records
+from services.networks.sam.decoding import embed_prompts
+from services.networks.sam.encoding import Encoder, make_encoder
+from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
+from services.networks.sam.factorised import FactorisedDecoder, ImageDecoder
+from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
 from services.networks.sam.prompts import mask_logits_of
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one, read_rows
 
-PROMPTS_AT_ONCE = 64
+PROMPTS_AT_ONCE = {"cpu": 64, "cuda": 1024}
 POINTS_PER_SIDE = 16
 MOST_PROMPTS = 4096
-LEAST_PREDICTED_IOU = 0.8
-LEAST_STABILITY = 0.9
-NMS_IOU = 0.7
-WHOLE_IMAGE = 0.95
-"""Everything-mode keeps masks above these and drops what covers nearly the whole image (reference defaults,
-loosened for the bundled network).
+EVERYTHING = Limits(predicted_iou=0.8, stability=0.9, box_overlap=0.7, share=0.95)
+"""Of everything-mode: segment-anything's defaults, loosened for the bundled network, and without masks of
+nearly the whole image.
 """
-
-Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,6 @@ class Prompt:
     points: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_] | None
     points_per_side: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """Low-resolution logits [M, h, w], predicted IoU [M] and prompt number [M]."""
-
-    logits: Tensor
-    predicted_iou: Tensor
-    prompt: Tensor
 
 
 class EmbeddingCache:
@@ -93,13 +83,24 @@ class ServedSam(BatchedModel[Prompt]):
     name = "sam"
 
     def __init__(
-        self, sam: Sam, version: str, device: torch.device, dtype: torch.dtype, embeddings_kept: int
+        self,
+        sam: Sam,
+        version: str,
+        encoder: Encoder,
+        dtype: torch.dtype,
+        *,
+        embeddings_kept: int,
+        prompts_at_once: int | None = None,
+        limits: Limits = EVERYTHING,
     ) -> None:
+        """`sam` is on its device; `encoder` and the mask decoder compute in `dtype`."""
         self.version = version
-        self._sam = sam.to(device)
-        self._device, self._dtype = device, dtype
+        self._sam, self._encoder, self._device = sam, encoder, sam.device
+        self._decoder = FactorisedDecoder(sam, dtype)
         self._cache = EmbeddingCache(embeddings_kept)
         self._side = int(sam.image_encoder.img_size)
+        self._prompts_at_once = prompts_at_once or PROMPTS_AT_ONCE.get(self._device.type, 64)
+        self._limits = limits
 
     def parse(self, request: Request) -> Prompt:
         encoded = read_one(request, "image")
@@ -126,28 +127,15 @@ class ServedSam(BatchedModel[Prompt]):
 
     def compute(self, batch: Sequence[Prompt]) -> list[Tensors | ModelError]:
         embeddings = self._embed(batch)
-        answers: list[Tensors | ModelError] = []
-        for prompt in batch:
-            embedding = embeddings[prompt.key]
-            if not bool(embedding.isfinite().all()):
-                answers.append(
-                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
-                )
-                continue
-            if prompt.points is not None:
-                answers.append(self._answer(prompt, self._click(prompt, embedding)))
-            elif prompt.boxes is not None:
-                answers.append(self._answer(prompt, self._boxes(prompt, prompt.boxes, embedding)))
-            else:
-                answers.append(self._answer(prompt, self._everything(prompt, embedding), filtered=True))
-        return answers
+        return [self.answered(self._answer, prompt, embeddings[prompt.key]) for prompt in batch]
 
     def warm_up(self) -> None:
+        postprocessing.warm_up()
         buffer = io.BytesIO()
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
-        self.execute(
-            [{"image": bytes_tensor([buffer.getvalue()]), "boxes": np.array([[8, 8, 24, 24]], np.float32)}]
-        )
+        image = bytes_tensor([buffer.getvalue()])
+        self.try_out({"image": image, "boxes": np.array([[8, 8, 24, 24]], np.float32)})
+        self.try_out({"image": image, "points_per_side": np.array([1], np.int32)})
 
     def _embed(self, batch: Sequence[Prompt]) -> dict[str, Tensor]:
         """Embeddings [C, G, G] by image; those unknown are computed in one batch."""
@@ -160,23 +148,10 @@ class ServedSam(BatchedModel[Prompt]):
                 pixels = torch.from_numpy(np.array(prompt.pixels)).to(self._device).permute(2, 0, 1).float()
                 normal = (pixels - self._sam.pixel_mean) / self._sam.pixel_std
                 row[:, : normal.shape[1], : normal.shape[2]] = normal
-            with autocast(self._device, self._dtype):
-                computed = self._sam.image_encoder(inputs)
-            for key, embedding in zip(unknown, computed, strict=True):
+            for key, embedding in zip(unknown, self._encoder(inputs), strict=True):
                 found[key] = embedding
                 self._cache.put(key, embedding)
         return found
-
-    def _decode(
-        self,
-        embedding: Tensor,
-        points: Tensor | None,
-        labels: Tensor | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
-    ) -> DecodedTokens:
-        sparse, dense = embed_prompts(self._sam, points, labels, boxes, masks)
-        return decode_tokens(self._sam, embedding[None].expand(len(sparse), -1, -1, -1), sparse, dense)
 
     def _to_input(self, values: npt.NDArray[np.float32], prompt: Prompt) -> Tensor:
         """x, y columns of image pixels, in pixels of the network's input."""
@@ -200,92 +175,84 @@ class ServedSam(BatchedModel[Prompt]):
         size = self._sam.prompt_encoder.mask_input_size
         return mask_logits_of(functional.interpolate(placed, size, mode="area")[:, 0])
 
-    def _click(self, prompt: Prompt, embedding: Tensor) -> Found:
-        assert prompt.points is not None
-        points = self._to_input(prompt.points[:, :2].copy(), prompt)[None]
-        labels = torch.from_numpy(prompt.points[:, 2].copy())[None].to(self._device)
+    def _answer(self, prompt: Prompt, embedding: Tensor) -> Tensors:
+        self.require_finite(embedding)
+        if prompt.points is not None:
+            found = self._click(prompt, prompt.points, embedding)
+        elif prompt.boxes is not None:
+            found = self._boxes(prompt, prompt.boxes, embedding)
+        else:
+            found = self._everything(prompt, embedding)
+        return {
+            "rles": bytes_tensor(found.records.rles),
+            "boxes": found.records.boxes,
+            "areas": found.records.areas,
+            "predicted_iou": found.predicted_iou.clip(0, 1),
+            "stability": found.records.stability,
+            "prompt_index": found.prompt.astype(np.int32),
+            "size": np.array([prompt.frame.height, prompt.frame.width], np.int32),
+        }
+
+    def _prepared(
+        self,
+        prompt: Prompt,
+        embedding: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+    ) -> tuple[ImageDecoder, Tensor]:
+        """The image's decoder and the prompts' sparse embeddings. The current mask, if there is one, belongs
+        to all prompts of the request, so their dense embedding is one.
+        """
+        sparse, dense = embed_prompts(self._sam, points, labels, boxes, self._mask_input(prompt))
+        return self._decoder.for_image(embedding, dense[0]), sparse
+
+    def _click(self, prompt: Prompt, clicks: npt.NDArray[np.float32], embedding: Tensor) -> Segments:
+        points = self._to_input(clicks[:, :2].copy(), prompt)[None]
+        labels = torch.from_numpy(clicks[:, 2].copy())[None].to(self._device)
         boxes = None if prompt.boxes is None else self._corners(prompt.boxes, prompt)
-        mask = self._mask_input(prompt)
-        with autocast(self._device, self._dtype):
-            tokens = self._decode(embedding, points, labels, boxes, mask)
-            logits = upscale_masks(self._sam, tokens)
-        scores = tokens.predicted_iou.float()
+        decoder, sparse = self._prepared(prompt, embedding, points, labels, boxes)
+        tokens = decoder.decode(sparse)
+        self.require_finite(tokens.predicted_iou)
         # One bare click is ambiguous: the best of the three multimask outputs answers; else the single-mask
         # output.
-        single = len(prompt.points) > 1 or boxes is not None or mask is not None
-        which = 0 if single else int(scores[0, 1:].argmax()) + 1
-        return Found(logits[:, which].float(), scores[:, which], torch.zeros(1, dtype=torch.long))
+        single = len(clicks) > 1 or boxes is not None or prompt.mask is not None
+        which = 0 if single else int(tokens.predicted_iou[0, 1:].argmax()) + 1
+        records = mask_records(decoder.upscale(tokens, slice(which, which + 1))[:, 0], prompt.frame)
+        return Segments(records, tokens.predicted_iou[:, which].cpu().numpy(), np.zeros(1, np.int64))
 
-    def _boxes(self, prompt: Prompt, boxes: npt.NDArray[np.float32], embedding: Tensor) -> Found:
-        corners = self._corners(boxes, prompt)
-        mask = self._mask_input(prompt)
-        logits, scores = [], []
-        for start in range(0, len(corners), PROMPTS_AT_ONCE):
-            with autocast(self._device, self._dtype):
-                tokens = self._decode(embedding, None, None, corners[start : start + PROMPTS_AT_ONCE], mask)
-                logits.append(upscale_masks(self._sam, tokens, slice(0, 1))[:, 0].float())
-            scores.append(tokens.predicted_iou[:, 0].float())
-        return Found(torch.cat(logits), torch.cat(scores), torch.arange(len(corners)))
+    def _boxes(self, prompt: Prompt, boxes: npt.NDArray[np.float32], embedding: Tensor) -> Segments:
+        decoder, sparse = self._prepared(prompt, embedding, None, None, self._corners(boxes, prompt))
+        records, scores = [], []
+        for some in sparse.split(self._prompts_at_once):
+            tokens = decoder.decode(some)
+            self.require_finite(tokens.predicted_iou)
+            records.append(mask_records(decoder.upscale(tokens, slice(0, 1))[:, 0], prompt.frame))
+            scores.append(tokens.predicted_iou[:, 0].cpu().numpy())
+        return Segments(MaskRecords.joined(records), np.concatenate(scores), np.arange(len(boxes)))
 
-    def _everything(self, prompt: Prompt, embedding: Tensor) -> Found:
-        """A grid of single clicks; prompts none of whose masks is good enough are dropped before
-        upscaling.
-        """
-        steps = (np.arange(prompt.points_per_side, dtype=np.float32) + 0.5) / prompt.points_per_side
-        grid = np.stack(np.meshgrid(steps * prompt.frame.width, steps * prompt.frame.height), -1).reshape(
-            -1, 2
-        )
-        points = self._to_input(grid.astype(np.float32), prompt)[:, None]
-        logits, scores, prompts = [], [], []
-        for start in range(0, len(points), PROMPTS_AT_ONCE):
-            some = points[start : start + PROMPTS_AT_ONCE]
-            with autocast(self._device, self._dtype):
-                tokens = self._decode(
-                    embedding, some, torch.ones(len(some), 1, device=self._device), None, None
-                )
-            good = tokens.predicted_iou[:, 1:].float() >= LEAST_PREDICTED_IOU
-            rows = good.any(1).nonzero()[:, 0]
-            if not len(rows):
-                continue
-            kept = tokens.take(rows)
-            with autocast(self._device, self._dtype):
-                upscaled = upscale_masks(self._sam, kept, slice(1, 4)).float()
-            which = good[rows]
-            logits.append(upscaled[which])
-            scores.append(kept.predicted_iou[:, 1:].float()[which])
-            prompts.append(rows[which.nonzero()[:, 0]] + start)
-        if not logits:
-            side = 4 * embedding.shape[-1]
-            return Found(torch.zeros(0, side, side), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-        return Found(torch.cat(logits), torch.cat(scores), torch.cat(prompts))
-
-    def _answer(self, prompt: Prompt, found: Found, *, filtered: bool = False) -> Tensors:
-        frame = prompt.frame
-        records = mask_records(found.logits, frame)
-        scores, prompts = found.predicted_iou.cpu(), found.prompt.cpu().numpy()
-        if filtered:
-            share = records.areas / (frame.height * frame.width)
-            fit = (records.stability >= LEAST_STABILITY) & (records.areas > 0) & (share < WHOLE_IMAGE)
-            good = fit.nonzero()[0]
-            boxes = torch.from_numpy(records.boxes[good])
-            corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-            kept = good[suppress(corners, scores[torch.from_numpy(good)], NMS_IOU).numpy()]
-            records, scores, prompts = records.take(kept), scores[torch.from_numpy(kept)], prompts[kept]
-        return {
-            "rles": bytes_tensor(records.rles),
-            "boxes": records.boxes,
-            "areas": records.areas,
-            "predicted_iou": scores.clamp(0, 1).numpy().astype(np.float32),
-            "stability": records.stability,
-            "prompt_index": prompts.astype(np.int32),
-            "size": np.array([frame.height, frame.width], np.int32),
-        }
+    def _everything(self, prompt: Prompt, embedding: Tensor) -> Segments:
+        _, dense = embed_prompts(self._sam, None, None, torch.zeros(1, 4, device=self._device), None)
+        decoder = self._decoder.for_image(embedding, dense[0])
+        points = point_grid(prompt.points_per_side, prompt.frame)
+        frame, limits = prompt.frame, self._limits
+        return segment_everything(self._sam, decoder, frame, points, limits, self._prompts_at_once)
 
 
 def load_served(settings: NetworkSettings) -> ServedSam:
     """SAM of the settings' registry name and weights."""
     weights = settings.weights("sam", "weights.safetensors")
-    sam = load_sam(settings.sam, weights)
     device = choose_device(settings.device)
-    version = f"sam-{settings.sam}-{fingerprint(weights)}"
-    return ServedSam(sam, version, device, choose_dtype(settings.precision, device), settings.embeddings_kept)
+    sam = load_sam(settings.sam, weights).to(device)
+    dtype = choose_dtype(settings.precision, device)
+    if device.type == "cpu" and settings.sam_keeps_memory:
+        keep_freed_memory()
+    return ServedSam(
+        sam,
+        f"sam-{settings.sam}-{fingerprint(weights)}",
+        make_encoder(settings.sam_encoder, sam, dtype, compiled=settings.sam_compiled),
+        dtype,
+        embeddings_kept=settings.embeddings_kept,
+        prompts_at_once=settings.sam_prompts_at_once,
+        limits=replace(EVERYTHING, mask_overlap=settings.sam_mask_overlap),
+    )

@@ -92,7 +92,8 @@ class ServedVerifier(BatchedModel[Case]):
             "rles": bytes_tensor([rle.encode(mask)]),
             "phrase_index": np.zeros(1, np.int32),
         }
-        self.execute([{**request, "task": bytes_tensor([task])} for task in TASKS])
+        for task in TASKS:
+            self.try_out({**request, "task": bytes_tensor([task])})
 
     def _words(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens = self._tokenizer(
