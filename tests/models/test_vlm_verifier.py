@@ -235,3 +235,12 @@ def test_bfloat16_is_close_to_float32(folders: dict[str, Path]) -> None:
         "probabilities"
     ]
     assert 0 < np.abs(exact - rough).max() < 0.02
+
+
+def test_prompts_of_ones_own_are_asked(folders: dict[str, Path], tmp_path: Path) -> None:
+    text = (BUNDLED / "nv.md").read_text("utf-8")
+    (tmp_path / "nv.md").write_text("Look closely.\n" + text, "utf-8")
+    plain = load("verifier", settings(folders["qwen2_vl"]))
+    own = load("verifier", settings(folders["qwen2_vl"], vlm_prompts=tmp_path))
+    assert np.abs(answer(plain, "nv")["probabilities"] - answer(own, "nv")["probabilities"]).max() > 1e-6
+    np.testing.assert_array_equal(answer(plain, "ev")["probabilities"], answer(own, "ev")["probabilities"])

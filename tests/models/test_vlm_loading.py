@@ -1,0 +1,171 @@
+"""What is refused when a public vision-language model is loaded: the file at fault and the fix are named, and
+the layouts of older directories are taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from services.networks.proposer.served import ServedProposer
+from services.networks.serving import ModelError, NetworkSettings, load
+from services.networks.settings import REPOSITORY
+from services.networks.verifier.served import ServedVerifier
+from services.networks.vlm.proposer import VlmProposer
+from services.networks.vlm.verifier import VlmVerifier
+from tests.support.vlm_directories import make_llava, make_qwen2_vl
+
+Spoil = Callable[[Path], Any]
+
+
+def settings(folder: Path, **more: Any) -> NetworkSettings:
+    given = {"verifier_weights": folder, "concept_proposer_weights": folder, "device": "cpu", "threads": 1}
+    return NetworkSettings.model_validate({**given, **more})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_qwen2_vl(tmp_path_factory.mktemp("vlm") / "made")
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A directory of the test's own."""
+    for path in made.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def edit(name: str, change: Callable[[dict[str, Any]], Any]) -> Spoil:
+    def spoil(folder: Path) -> None:
+        content = json.loads((folder / name).read_text("utf-8"))
+        change(content)
+        (folder / name).write_text(json.dumps(content), "utf-8")
+
+    return spoil
+
+
+def write(name: str, text: str) -> Spoil:
+    return lambda folder: (folder / name).write_text(text, "utf-8")
+
+
+def remove(name: str) -> Spoil:
+    return lambda folder: (folder / name).unlink()
+
+
+def truncate(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def retouch(change: Callable[[dict[str, torch.Tensor]], Any]) -> Spoil:
+    def spoil(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
+def break_one(tensors: dict[str, torch.Tensor]) -> None:
+    name = next(name for name in tensors if "q_proj.weight" in name)
+    tensors[name] = torch.full_like(tensors[name], torch.nan)
+
+
+def drop_one(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors[next(name for name in tensors if "q_proj.weight" in name)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            remove("processor_config.json"),
+            r"has no processor_config.json or preprocessor_config.json; copy the",
+        ),
+        (remove("tokenizer.json"), r"has no tokenizer.json or tokenizer.model or vocab.json; copy the whole"),
+        (remove("chat_template.jinja"), r"has no chat_template.jinja .* choose the instruction-tuned model"),
+        (remove("model.safetensors"), r"holds no weights"),
+        (truncate, r"cannot be loaded as qwen2_vl"),
+        (retouch(break_one), r"holds NaN or infinity in .*q_proj.weight; fetch it again"),
+        (retouch(drop_one), r"lacks weights of its qwen2_vl, the first is .*q_proj.weight"),
+        (write("config.json", "{"), r"config.json is not (a )?JSON"),
+        (
+            edit("config.json", lambda c: c.update(model_type="bert")),
+            r"config.json describes a 'bert' model.*LLaVA",
+        ),
+        (write("processor_config.json", "[]"), r"the processor of .* cannot be loaded"),
+        (
+            write("chat_template.jinja", "{{ messages[0]['content'][-1]['text'] }}"),
+            r"template of .* leaves out the image",
+        ),
+        (write("chat_template.jinja", "<|image_pad|>"), r"template of .* leaves out the text"),
+        (write("chat_template.jinja", "{% for"), r"the chat template of .* fails"),
+        (
+            write("tercet.json", '{"temperatures": {"mv": 0}}'),
+            r"tercet.json: temperatures must be numbers above 0",
+        ),
+        (
+            write("tercet.json", '{"temperatures": {"xv": 1}}'),
+            r"tercet.json: temperatures .* by task \(mv, ev, nv\)",
+        ),
+        (write("tercet.json", '{"crops": "both"}'), r"tercet.json: crops must be"),
+    ],
+)
+def test_a_spoilt_directory_is_refused_with_file_and_fix(folder: Path, spoil: Spoil, message: str) -> None:
+    spoil(folder)
+    for name in ("verifier", "concept_proposer"):
+        with pytest.raises(ModelError, match=message) as caught:
+            load(name, settings(folder, verifier="vlm", concept_proposer="vlm"))
+        assert str(folder) in str(caught.value)
+        assert not caught.value.invalid
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        load("verifier", settings(tmp_path / "none", verifier="vlm"))
+
+
+def test_letters_of_several_tokens_cannot_verify(folder: Path) -> None:
+    spelt_out = {"type": "Replace", "pattern": {"String": "A"}, "content": "~A~"}
+    edit("tokenizer.json", lambda content: content.update(normalizer=spelt_out))(folder)
+    with pytest.raises(ModelError, match="does not write each of A, B, C, D, E, F as one token of its own"):
+        load("verifier", settings(folder))
+
+
+def test_the_layout_of_older_directories(folder: Path) -> None:
+    """Qwen2-VL was published with preprocessor_config.json and chat_template.json."""
+    newer = load("verifier", settings(folder)).version
+    processor = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    pictures = {**processor["image_processor"], "processor_class": "Qwen2VLProcessor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures), "utf-8")
+    template = (folder / "chat_template.jinja").read_text("utf-8")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}), "utf-8")
+    for name in ("processor_config.json", "chat_template.jinja"):
+        (folder / name).unlink()
+    model = load("verifier", settings(folder))
+    model.warm_up()
+    assert model.version == newer
+
+
+def test_a_template_that_the_tokenizer_brings(folder: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text("utf-8")
+    (folder / "chat_template.jinja").unlink()
+    edit("tokenizer_config.json", lambda content: content.update(chat_template=template))(folder)
+    load("verifier", settings(folder)).warm_up()
+
+
+def test_what_serves_is_told_by_the_directory_or_by_the_setting(made: Path, tmp_path: Path) -> None:
+    llava = make_llava(tmp_path)
+    assert isinstance(load("verifier", settings(made)), VlmVerifier)
+    assert isinstance(load("concept_proposer", settings(llava)), VlmProposer)
+    with pytest.raises(ModelError, match="'llava' is needed"):
+        load("concept_proposer", settings(made, concept_proposer="bundled"))
+    for model, served in (("verifier", ServedVerifier), ("concept_proposer", ServedProposer)):
+        assert isinstance(load(model, settings(REPOSITORY / model / "1")), served)
