@@ -59,7 +59,7 @@ class BatchedModel(ABC, Generic[Parsed]):
             return fault
 
     def _computed(self, batch: Sequence[Parsed]) -> list[Tensors | ModelError]:
-        """`compute`; where it raises a `ModelError`, one by one, so that it fails the request at fault alone."""
+        """`compute`; where it raises a `ModelError`, one by one, so that only the request at fault fails."""
         try:
             return self.compute(batch)
         except ModelError as fault:

@@ -209,7 +209,7 @@ def save_sam3(folder: Path, seed: int = 0, *, release: bool = False) -> Path:
     config = _sam3_config(tokenizer)
     network: Any
     if release:
-        vision = config.vision_config.to_dict()
+        vision = config.to_dict()["vision_config"]
         tracker = {"vision_config": vision, "image_size": 112}
         network = Sam3VideoModel(Sam3VideoConfig(detector_config=config.to_dict(), tracker_config=tracker))
     else:

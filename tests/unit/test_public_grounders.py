@@ -89,7 +89,8 @@ def test_owlv2_answers_as_transformers_does(folders: dict[str, Path]) -> None:
     folder, content = folders["owlv2"], picture()
     answer = ask(serve(folder), content, PHRASES, 0.0)
     processor: Any = Owlv2Processor.from_pretrained(folder)
-    network: Any = Owlv2ForObjectDetection.from_pretrained(folder).eval()
+    kind: Any = Owlv2ForObjectDetection
+    network = kind.from_pretrained(folder).eval()
     texts = [[f"a photo of a {phrase}" for phrase in PHRASES]]
     inputs = processor(text=texts, images=as_image(content), return_tensors="pt", padding="max_length")
     outputs = network(**inputs)
@@ -107,7 +108,8 @@ def test_grounding_dino_answers_as_transformers_does(folders: dict[str, Path]) -
     folder, content = folders["grounding-dino"], picture()
     answer = ask(serve(folder), content, PHRASES, 0.0)
     processor: Any = GroundingDinoProcessor.from_pretrained(folder)
-    network: Any = GroundingDinoForObjectDetection.from_pretrained(folder).eval()
+    kind: Any = GroundingDinoForObjectDetection
+    network = kind.from_pretrained(folder).eval()
     inputs = processor(images=as_image(content), text=[PHRASES], return_tensors="pt")
     outputs = network(**inputs)
     label_maps: Any = build_label_maps
@@ -218,11 +220,11 @@ def lose_weights(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "does not exist"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json.*copy the whole"),
     "config is no JSON": (
-        lambda folder: (folder / "config.json").write_text("{") and None,
+        lambda folder: (folder / "config.json").write_text("{"),
         "config.json is not a JSON",
     ),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded|no weights"),

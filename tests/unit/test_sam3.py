@@ -75,7 +75,8 @@ def test_masks_scores_and_presence_are_those_of_transformers(folder: Path) -> No
     content, threshold = picture(), 0.05
     answer = ask(serve(folder, sam3_phrases=3), content, PHRASES, threshold)
     processor: Any = Sam3Processor.from_pretrained(folder)
-    network: Any = Sam3Model.from_pretrained(folder).eval()
+    kind: Any = Sam3Model
+    network = kind.from_pretrained(folder).eval()
     image = Image.open(io.BytesIO(content)).convert("RGB")
     found = 0
     for number, phrase in enumerate(PHRASES):
