@@ -14,16 +14,17 @@ help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: demo
-demo: $(if $(STACK),setup,environment) ## See it work: one process, no servers. STACK=1: on the real stack
+demo: $(if $(STACK),setup,environment) page ## See it work: one process, no servers. STACK=1: on the real stack
 	@$(if $(STACK),$(LOCAL) up && eval "$$($(LOCAL) env)" &&) $(PY) -m deploy.demo $(if $(STACK),--stack) $(ARGS)
 
 .PHONY: run
-run: environment ## The gateway with everything embedded, for your own images
+run: environment page ## The gateway with everything embedded, for your own images
 	@$(PY) -m services.embedded $(ARGS)
 
 .PHONY: test
 test: ## All tests, on the real stack. ARGS="-k text" picks some
 	@sh deploy/local/setup.sh test
+	@$(PY) -m gateway.web.build && $(PY) -m gateway.web.build --check
 	@$(PY) -m pytest tests $(ARGS)
 
 .PHONY: test-unit
@@ -31,7 +32,7 @@ test-unit: environment ## The unit tests: seconds, no network
 	@$(PY) -m pytest tests/unit $(ARGS)
 
 .PHONY: up
-up: setup ## Start the real stack: Kafka, Redis, Triton and every service. Safe to call twice
+up: setup page ## Start the real stack: Kafka, Redis, Triton and every service. Safe to call twice
 	@$(LOCAL) up $(ARGS)
 
 .PHONY: down
@@ -62,6 +63,18 @@ setup: ## Install what is missing: the environment, and what the real stack need
 .PHONY: environment
 environment:
 	@sh deploy/local/setup.sh environment
+
+.PHONY: web
+web: environment ## Build the page that the gateway serves
+	@$(PY) -m gateway.web.build
+
+.PHONY: page
+page: environment
+	@$(PY) -m gateway.web.build || echo "the page is not built; all else works. Try again: make web" >&2
+
+.PHONY: quality
+quality: environment ## Measure the bundled models on held-out scenes: docs/quality.md
+	@$(PY) -m services.trainer quality $(ARGS)
 
 .PHONY: protos
 protos: environment ## Compile the protos into gen/

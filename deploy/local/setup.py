@@ -2,7 +2,8 @@
 
 `setup.py environment` makes .venv with the locked packages, the editable install and the compiled protos.
 `setup.py stack` also makes sure of what the real stack runs on: Redis, Java 17, Maven and libpython.
-`setup.py test` also makes sure of kcat, with which the tests read the topics as a stranger would.
+`setup.py test` also makes sure of kcat, with which the tests read the topics as a stranger would, and of chromium,
+in which they use the page.
 It says what it installs, and does nothing and says nothing when all is there.
 """
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX)  # two `make` at once: the second finds the work done
             environment()
             if wanted != "environment":
-                stack(further=("kcat",) if wanted == "test" else ())
+                stack(further=("kcat", "chromium") if wanted == "test" else ())
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
