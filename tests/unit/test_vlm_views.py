@@ -85,7 +85,7 @@ def test_any_mask_makes_crops(mask: Mask) -> None:
 
 def test_side_by_side_has_a_white_gap() -> None:
     one = np.zeros((CROP_SIDE, CROP_SIDE, 3), np.uint8)
-    both = side_by_side(one, one + 50)
+    both = side_by_side(one, np.full_like(one, 50))
     assert both.shape == (CROP_SIDE, 2 * CROP_SIDE + GAP, 3)
     assert (both[:, CROP_SIDE : CROP_SIDE + GAP] == 255).all()
     assert both[0, -1].tolist() == [50, 50, 50]
