@@ -32,6 +32,9 @@ from gateway.schemas import (
     ExportFormat,
     ExportList,
     ExportRequest,
+    HardNegative,
+    HardNegativeList,
+    HardNegativesRequest,
     Image,
     ImageState,
     Job,
@@ -52,6 +55,8 @@ from gateway.schemas import (
     ModelList,
     NewKey,
     PartitionLag,
+    PromptMask,
+    PromptPoint,
     Queues,
     Readiness,
     Reopened,
@@ -59,6 +64,9 @@ from gateway.schemas import (
     ReplayRequest,
     Report,
     Role,
+    Segmented,
+    SegmentRequest,
+    Statistics,
     TaskType,
     UndoRequest,
 )
@@ -123,6 +131,21 @@ class Api:
 
     # --- people's work
 
+    def segment(
+        self,
+        image_id: str,
+        points: Sequence[PromptPoint],
+        boxes: Sequence[tuple[float, float, float, float]],
+        mask: PromptMask | None,
+    ) -> Flow[Segmented]:
+        body = SegmentRequest(boxes=list(boxes), points=list(points), mask=mask)
+        return self._model(Segmented, _post("/v1/images", image_id, "segment", body=body))
+
+    def hard_negatives(self, image_id: str, phrases: Sequence[str], limit: int) -> Flow[list[HardNegative]]:
+        body = HardNegativesRequest(phrases=list(phrases), limit=limit)
+        request = _post("/v1/images", image_id, "hard-negatives", body=body)
+        return (yield from self._model(HardNegativeList, request)).items
+
     def lease_reviews(
         self, types: Sequence[TaskType], job_id: str | None, phrase: str | None, most: int
     ) -> Flow[list[LeasedTask]]:
@@ -171,6 +194,10 @@ class Api:
 
     def queues(self, job_id: str | None) -> Flow[Queues]:
         return self._model(Queues, _get("/v1/reviews/queues", params=_of_job(job_id)))
+
+    def statistics(self, job_id: str | None, hours: float | None) -> Flow[Statistics]:
+        params = {**_of_job(job_id), **({"hours": f"{hours:g}"} if hours is not None else {})}
+        return self._model(Statistics, _get("/v1/statistics", params=params))
 
     # --- exports
 

@@ -24,6 +24,7 @@ from gateway.schemas import (
     DecisionKind,
     Export,
     ExportFormat,
+    HardNegative,
     Image,
     ImageState,
     Job,
@@ -35,11 +36,15 @@ from gateway.schemas import (
     Model,
     NewKey,
     PartitionLag,
+    PromptMask,
+    PromptPoint,
     Queues,
     Readiness,
     Reopened,
     Report,
     Role,
+    Segmented,
+    Statistics,
     TaskType,
 )
 
@@ -124,6 +129,21 @@ class AsyncClient:
     async def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
         return await self._run(self._api.overlay(image_id, job_id))
 
+    async def segment(
+        self,
+        image_id: str,
+        *,
+        points: Sequence[PromptPoint] = (),
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+        mask: PromptMask | None = None,
+    ) -> Segmented:
+        return await self._run(self._api.segment(image_id, points, boxes, mask))
+
+    async def hard_negatives(
+        self, image_id: str, *, phrases: Sequence[str] = (), limit: int = 10
+    ) -> list[HardNegative]:
+        return await self._run(self._api.hard_negatives(image_id, phrases, limit))
+
     async def lease_reviews(
         self,
         *,
@@ -165,6 +185,9 @@ class AsyncClient:
 
     async def queues(self, *, job_id: str | None = None) -> Queues:
         return await self._run(self._api.queues(job_id))
+
+    async def statistics(self, *, job_id: str | None = None, hours: float | None = None) -> Statistics:
+        return await self._run(self._api.statistics(job_id, hours))
 
     async def create_export(
         self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()

@@ -23,6 +23,7 @@ from gateway.schemas import (
     DecisionKind,
     Export,
     ExportFormat,
+    HardNegative,
     Image,
     ImageState,
     Job,
@@ -34,11 +35,15 @@ from gateway.schemas import (
     Model,
     NewKey,
     PartitionLag,
+    PromptMask,
+    PromptPoint,
     Queues,
     Readiness,
     Reopened,
     Report,
     Role,
+    Segmented,
+    Statistics,
     TaskType,
 )
 
@@ -142,6 +147,26 @@ class Client:
         """A PNG of the picture with its masks."""
         return self._run(self._api.overlay(image_id, job_id))
 
+    def segment(
+        self,
+        image_id: str,
+        *,
+        points: Sequence[PromptPoint] = (),
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+        mask: PromptMask | None = None,
+    ) -> Segmented:
+        """The mask of one instance from clicks, at most one box and the mask so far.
+
+        Several boxes alone are several instances, and give a mask each.
+        """
+        return self._run(self._api.segment(image_id, points, boxes, mask))
+
+    def hard_negatives(
+        self, image_id: str, *, phrases: Sequence[str] = (), limit: int = 10
+    ) -> list[HardNegative]:
+        """Phrases that look right for the image and are most probably absent; `phrases`: what is present."""
+        return self._run(self._api.hard_negatives(image_id, phrases, limit))
+
     def lease_reviews(
         self,
         *,
@@ -200,6 +225,10 @@ class Client:
     def queues(self, *, job_id: str | None = None) -> Queues:
         """How much work waits for people, by type and reason."""
         return self._run(self._api.queues(job_id))
+
+    def statistics(self, *, job_id: str | None = None, hours: float | None = None) -> Statistics:
+        """Figures of the work, of all time or the last hours, of all jobs or one."""
+        return self._run(self._api.statistics(job_id, hours))
 
     def create_export(self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()) -> Export:
         """Writes a dataset of these jobs (none: of all)."""
