@@ -2,8 +2,8 @@
 
 `setup.py environment` makes .venv with the locked packages, the editable install and the compiled protos.
 `setup.py stack` also makes sure of what the real stack runs on: Redis, Java 17, Maven and libpython.
-`setup.py test` also makes sure of kcat, with which the tests read the topics as a stranger would, and of chromium,
-in which they use the page.
+`setup.py test` also makes sure of kcat, with which the tests read the topics as a stranger would, and of
+chromium, in which they use the page.
 It says what it installs, and does nothing and says nothing when all is there.
 """
 
