@@ -20,7 +20,7 @@ TEXT_WIDTH = 128
 TEXT_LENGTH = 8
 
 
-class StemmedOwlv2(Owlv2ForObjectDetection):
+class StemmedOwlv2(Owlv2ForObjectDetection):  # type: ignore[no-untyped-call]
     """transformers' OWLv2, whose vision config may name a convolutional stem; without one it is the public
     one.
     """

@@ -4,6 +4,8 @@ writes words.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -21,7 +23,7 @@ DECODER_LAYERS = 3
 DECODER_WIDTH = 192
 
 
-class StemmedLlava(LlavaForConditionalGeneration):
+class StemmedLlava(LlavaForConditionalGeneration):  # type: ignore[no-untyped-call]
     """transformers' LLaVA, whose vision config may name a convolutional stem."""
 
     def __init__(self, config: LlavaConfig) -> None:
@@ -30,9 +32,10 @@ class StemmedLlava(LlavaForConditionalGeneration):
 
 
 def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> StemmedLlava:
-    """441 image tokens from a convolutional stem and four vision layers of width 192, then three Llama layers of width 192 over
-    words.
+    """441 image tokens from a convolutional stem and four vision layers of width 192, then three Llama layers
+    of width 192 over words.
     """
+    stem: dict[str, Any] = {"conv_stem": TINY_STEM}
     vision = CLIPVisionConfig(
         hidden_size=TINY_WIDTH,
         intermediate_size=4 * TINY_WIDTH,
@@ -41,7 +44,7 @@ def build_tiny(vocabulary: int, pad: int, bos: int, eos: int, image: int) -> Ste
         image_size=TINY_SIDE,
         patch_size=TINY_PATCH,
         hidden_act="gelu",
-        conv_stem=TINY_STEM,
+        **stem,
     )
     text = LlamaConfig(
         vocab_size=vocabulary,
