@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from services.core import masks as rle
 from services.networks.errors import ModelError
-from services.networks.images import decode_image, fit_longest_side
+from services.networks.images import content_hash, decode_image, fit_longest_side
 from services.networks.tensors import Request, read_bytes, read_indices, read_one, read_text
 from services.networks.verifier.architecture import TASKS
 
@@ -30,13 +30,15 @@ class Case:
     masks: list[npt.NDArray[np.bool_]]
     keys: list[bytes]
     owner: npt.NDArray[np.int64]
+    digest: str
 
 
 def read_case(request: Request, longest: int = LONGEST_SHOWN) -> Case:
     """The request's case, shrunk so that no side is longer than `longest`. Raises `ModelError` or
     `InvalidInput`.
     """
-    pixels = decode_image(read_one(request, "image"))
+    encoded = read_one(request, "image")
+    pixels = decode_image(encoded)
     task = read_one(request, "task").decode("ascii", errors="replace")
     if task not in TASKS:
         raise ModelError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
@@ -50,4 +52,4 @@ def read_case(request: Request, longest: int = LONGEST_SHOWN) -> Case:
     if max(height, width) > longest:
         pixels = fit_longest_side(pixels, longest)
         masks = [fit_longest_side(mask * np.uint8(255), longest) > 127 for mask in masks]
-    return Case(task, pixels, phrases, masks, counts, owner)
+    return Case(task, pixels, phrases, masks, counts, owner, content_hash(encoded))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,13 @@ from services.networks.verifier.architecture import (
     normalise_crops,
 )
 from services.networks.verifier.cases import Case, read_case
+from services.networks.verifier.shortcut import Seen, answer, laid, seen
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.networks.vlm.selection import serves_vlm
 
 AT_ONCE = 64
+IMAGES_KEPT = 64
+"""Encoded images kept, least recently used first out: an image is asked about up to three times."""
 
 
 class ServedVerifier(BatchedModel[Case]):
@@ -59,6 +64,8 @@ class ServedVerifier(BatchedModel[Case]):
         self._tokenizer = tokenizer
         self._temperatures = temperatures
         self._device, self._dtype = device, dtype
+        self._kept: OrderedDict[str, Seen] = OrderedDict()
+        self._lock = threading.Lock()
 
     def parse(self, request: Request) -> Case:
         return read_case(request)
@@ -66,12 +73,18 @@ class ServedVerifier(BatchedModel[Case]):
     def compute(self, batch: Sequence[Case]) -> list[Tensors | ModelError]:
         answers: list[Tensors | ModelError] = []
         whole = self._encode_wholes([case for case in batch if case.task != "mv" and case.phrases])
+        words = self._words([phrase for case in batch for phrase in case.phrases])
+        start = 0
         for case in batch:
-            logits = (
-                self._judge_masks(case)
-                if case.task == "mv"
-                else self._judge_phrases(case, whole.get(id(case)))
-            )
+            mine = slice(start, start + len(case.phrases))
+            start = mine.stop
+            asked = words[0][mine], words[1][mine]
+            with autocast(self._device, self._dtype):
+                logits = (
+                    self._judge_masks(case, *asked)
+                    if case.task == "mv"
+                    else self._judge_phrases(case, whole.get(case.digest), *asked)
+                )
             if not bool(logits.isfinite().all()):
                 answers.append(
                     ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
@@ -96,6 +109,9 @@ class ServedVerifier(BatchedModel[Case]):
             self.try_out({**request, "task": bytes_tensor([task])})
 
     def _words(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if not phrases:
+            none = torch.zeros(0, QUESTION_LENGTH, dtype=torch.long, device=self._device)
+            return none, none
         tokens = self._tokenizer(
             list(phrases),
             padding="max_length",
@@ -105,16 +121,26 @@ class ServedVerifier(BatchedModel[Case]):
         )
         return tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
 
-    def _encode_wholes(self, cases: Sequence[Case]) -> dict[int, Tensor]:
-        if not cases:
-            return {}
-        squares = np.stack([fit_longest_side(pad_square(case.pixels), TINY_SIDE) for case in cases])
-        pixels = normalise(torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2))
-        with autocast(self._device, self._dtype):
-            tokens = self._network.encode_images(pixels)
-        return {id(case): row for case, row in zip(cases, tokens, strict=True)}
+    def _encode_wholes(self, cases: Sequence[Case]) -> Mapping[str, Seen]:
+        """The encoded images of the cases by digest; those unknown are computed in one batch and kept."""
+        with self._lock:
+            found = {case.digest: self._kept[case.digest] for case in cases if case.digest in self._kept}
+        unknown = {case.digest: case.pixels for case in cases if case.digest not in found}
+        if unknown:
+            squares = np.stack([fit_longest_side(pad_square(p), TINY_SIDE) for p in unknown.values()])
+            pixels = normalise(torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2))
+            with autocast(self._device, self._dtype):
+                encoded = seen(self._network, self._network.encode_images(pixels), TINY_SIDE)
+            found |= dict(zip(unknown, encoded, strict=True))
+        with self._lock:
+            for digest, image in found.items():
+                self._kept[digest] = image
+                self._kept.move_to_end(digest)
+            while len(self._kept) > IMAGES_KEPT:
+                self._kept.popitem(last=False)
+        return found
 
-    def _judge_masks(self, case: Case) -> Tensor:
+    def _judge_masks(self, case: Case, ids: Tensor, attention: Tensor) -> Tensor:
         """Logits [M, 5]; a mask that several phrases share is looked at once."""
         if not case.masks:
             return torch.zeros(0, len(CHOICES["mv"]))
@@ -126,44 +152,35 @@ class ServedVerifier(BatchedModel[Case]):
                 [mask_crops(image, torch.from_numpy(case.masks[number])) for number in first.values()]
             )
         )
-        ids, attention = self._words([case.phrases[number] for number in case.owner])
-        with autocast(self._device, self._dtype):
-            memories = torch.cat(
-                [
-                    self._network.encode_crops(crops[start : start + AT_ONCE].to(self._device))
-                    for start in range(0, len(crops), AT_ONCE)
-                ]
-            )
-            memory = memories[[rows[key] for key in case.keys]]
-            return torch.cat(
-                [
-                    self._network.answer(
-                        "mv", memory[s : s + AT_ONCE], ids[s : s + AT_ONCE], attention[s : s + AT_ONCE]
-                    )
-                    for s in range(0, len(ids), AT_ONCE)
-                ]
-            )
+        memories = torch.cat(
+            [
+                self._network.encode_crops(crops[start : start + AT_ONCE].to(self._device))
+                for start in range(0, len(crops), AT_ONCE)
+            ]
+        )
+        keys = self._network.token_key(memories)
+        place = torch.tensor([rows[key] for key in case.keys], device=self._device)
+        asked = torch.from_numpy(case.owner).to(self._device)
+        logits = []
+        for start in range(0, len(asked), AT_ONCE):
+            at, of = place[start : start + AT_ONCE], asked[start : start + AT_ONCE]
+            logits.append(answer(self._network, "mv", memories[at], keys[at], ids[of], attention[of]))
+        return torch.cat(logits)
 
-    def _judge_phrases(self, case: Case, tokens: Tensor | None) -> Tensor:
+    def _judge_phrases(self, case: Case, image: Seen | None, ids: Tensor, attention: Tensor) -> Tensor:
         """Logits [P, 6 or 2] of whole-image questions."""
-        if tokens is None:
+        if image is None:
             return torch.zeros(0, len(CHOICES[case.task]))
+        sheets = torch.zeros(len(case.phrases), 2, TINY_SIDE, TINY_SIDE)
         small = [self._shrink(mask) for mask in case.masks]
-        sheets = []
-        for phrase in range(len(case.phrases)):
+        for phrase in set(case.owner.tolist()):
             mine = [mask for mask, owner in zip(small, case.owner, strict=True) if owner == phrase]
-            sheets.append(mask_sheet(torch.stack(mine) if mine else torch.zeros(0, TINY_SIDE, TINY_SIDE)))
-        ids, attention = self._words(case.phrases)
+            sheets[phrase] = mask_sheet(torch.stack(mine))
         logits = []
         for start in range(0, len(ids), AT_ONCE):
-            some = torch.stack(sheets[start : start + AT_ONCE]).to(self._device)
-            with autocast(self._device, self._dtype):
-                memory = self._network.lay_masks(tokens[None].expand(len(some), -1, -1), some)
-                logits.append(
-                    self._network.answer(
-                        case.task, memory, ids[start : start + AT_ONCE], attention[start : start + AT_ONCE]
-                    )
-                )
+            some = slice(start, start + AT_ONCE)
+            memory, keys = laid(self._network, image, sheets[some].to(self._device))
+            logits.append(answer(self._network, case.task, memory, keys, ids[some], attention[some]))
         return torch.cat(logits)
 
     def _shrink(self, mask: npt.NDArray[np.bool_]) -> Tensor:
