@@ -20,7 +20,6 @@ from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
-from services.networks.images import content_hash, decode_image, fit_longest_side
 from services.networks.precision import choose_device, choose_dtype
 from services.networks.sam import postprocessing
 from services.networks.sam.allocation import keep_freed_memory
@@ -29,6 +28,7 @@ from services.networks.sam.decoding import embed_prompts
 from services.networks.sam.encoding import Encoder, make_encoder
 from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
 from services.networks.sam.factorised import FactorisedDecoder, ImageDecoder
+from services.networks.sam.pictures import Pictures
 from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
 from services.networks.sam.prompts import mask_logits_of
 from services.networks.settings import NetworkSettings
@@ -99,15 +99,14 @@ class ServedSam(BatchedModel[Prompt]):
         self._decoder = FactorisedDecoder(sam, dtype)
         self._cache = EmbeddingCache(embeddings_kept)
         self._side = int(sam.image_encoder.img_size)
+        self._pictures = Pictures(embeddings_kept, self._side)
         self._prompts_at_once = prompts_at_once or PROMPTS_AT_ONCE.get(self._device.type, 64)
         self._limits = limits
 
     def parse(self, request: Request) -> Prompt:
         encoded = read_one(request, "image")
-        pixels = decode_image(encoded)
-        height, width = pixels.shape[:2]
-        fitted = fit_longest_side(pixels, self._side)
-        frame = Frame(height, width, fitted.shape[0], fitted.shape[1], self._side)
+        picture = self._pictures.get(encoded)
+        frame = picture.frame
         boxes, points = read_rows(request, "boxes", 4), read_rows(request, "points", 3)
         mask = None
         if boxes is not None and (boxes[:, 2:] <= 0).any():
@@ -121,9 +120,9 @@ class ServedSam(BatchedModel[Prompt]):
         if "mask_input" in request and request["mask_input"].size:
             if points is None and (boxes is None or len(boxes) > 1):
                 raise ModelError("mask_input needs the clicks or the box of its instance")
-            mask = rle.decode(read_one(request, "mask_input"), height, width)
+            mask = rle.decode(read_one(request, "mask_input"), frame.height, frame.width)
         per_side = read_count(request, "points_per_side", POINTS_PER_SIDE, 64)
-        return Prompt(content_hash(encoded), frame, fitted, boxes, points, mask, max(per_side, 1))
+        return Prompt(picture.key, frame, picture.pixels, boxes, points, mask, max(per_side, 1))
 
     def compute(self, batch: Sequence[Prompt]) -> list[Tensors | ModelError]:
         embeddings = self._embed(batch)

@@ -1,0 +1,53 @@
+"""Images as the encoder takes them, kept for the next prompt about the same image."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.networks.images import content_hash, decode_image, fit_longest_side
+from services.networks.sam.postprocessing import Frame
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`key` is the SHA-256 of the encoded bytes; `pixels` uint8 [h, w, 3] at the size of `frame`'s input."""
+
+    key: str
+    frame: Frame
+    pixels: npt.NDArray[np.uint8]
+
+
+class Pictures:
+    """The last pictures, least recently used first out. Thread-safe.
+
+    To decode and shrink a photograph of 12 megapixels takes several times as long as a click on it: with its
+    embedding kept, that would be all that the click waits for.
+    """
+
+    def __init__(self, capacity: int, side: int) -> None:
+        self._capacity = capacity
+        self._side = side
+        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, encoded: bytes) -> Picture:
+        """The picture, its longest side fitted to `side`. Raises `ModelError` for what is no image."""
+        key = content_hash(encoded)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        pixels = decode_image(encoded)
+        fitted = fit_longest_side(pixels, self._side)
+        frame = Frame(pixels.shape[0], pixels.shape[1], fitted.shape[0], fitted.shape[1], self._side)
+        picture = Picture(key, frame, fitted)
+        with self._lock:
+            self._kept[key] = picture
+            while len(self._kept) > self._capacity:
+                self._kept.popitem(last=False)
+        return picture
