@@ -65,6 +65,27 @@ class NetworkSettings(BaseSettings):
     embeddings_kept: int = Field(
         64, ge=0, description="image embeddings kept by SAM, least recently used first out"
     )
+    sam_encoder: Literal["torch", "openvino"] = Field(
+        "torch", description="what runs SAM's image encoder: torch, or openvino (CPU; the extra `openvino`)"
+    )
+    sam_compiled: bool = Field(
+        False, description="compile SAM's image encoder by torch.compile: minutes at start-up, faster after"
+    )
+    sam_prompts_at_once: int | None = Field(
+        None, ge=1, description="prompts that SAM decodes together; 64 on a CPU and 1024 on CUDA by default"
+    )
+    sam_mask_overlap: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="everything-mode also drops masks whose IoU with a better one is above it; by default "
+        "boxes alone are compared, as segment-anything does",
+    )
+    sam_keeps_memory: bool = Field(
+        True,
+        description="on a CPU, memory that the process frees is kept for its next request, not given back to "
+        "the kernel: about twice as fast, but the process stays as large as it once was",
+    )
     sam3_phrases: int = Field(8, ge=1, description="phrases that SAM 3 looks for in an image at once")
     sam3_images_kept: int = Field(
         2, ge=0, description="images whose features SAM 3 keeps, each about 250 MB, least recently used out"

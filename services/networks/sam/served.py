@@ -223,7 +223,7 @@ class ServedSam(BatchedModel[Prompt]):
     def _boxes(self, prompt: Prompt, boxes: npt.NDArray[np.float32], embedding: Tensor) -> Segments:
         decoder, sparse = self._prepared(prompt, embedding, None, None, self._corners(boxes, prompt))
         records, scores = [], []
-        for some in sparse.split(self._prompts_at_once):
+        for some in torch.split(sparse, self._prompts_at_once):
             tokens = decoder.decode(some)
             self.require_finite(tokens.predicted_iou)
             records.append(mask_records(decoder.upscale(tokens, slice(0, 1))[:, 0], prompt.frame))
