@@ -9,9 +9,12 @@ const REQUEST_SECONDS = 60;
 /** Typed calls of the gateway's REST API; each is to be passed through `answered`. */
 export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: authorised });
 
-/** The answer's data. Throws `Refused` for a problem and `Unreachable` where no answer came. */
+/**
+ * The answer's data, as the schema that the caller names (openapi-fetch's own answer types turn tuples into arrays).
+ * Throws `Refused` for a problem and `Unreachable` where no answer came.
+ */
 export async function answered<T>(
-  call: Promise<{ data?: T; error?: unknown; response: Response }>,
+  call: Promise<{ data?: unknown; error?: unknown; response: Response }>,
 ): Promise<T> {
   const { data, error, response } = await call;
   if (response.ok) return data as T;

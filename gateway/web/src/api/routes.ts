@@ -3,7 +3,7 @@
 import type { Person } from "../app/session";
 import type { Rle } from "../masks/rle";
 import { answered, api } from "./client";
-import type { DecisionRequest, LeasedTask, Mask, Queues, Reopened, TaskType } from "./types";
+import type { DecisionRequest, Lease, LeasedTask, LeasedTaskList, Mask, Queues, Reopened, TaskType } from "./types";
 
 export interface LeaseFilter {
   readonly types: readonly TaskType[];
@@ -18,7 +18,7 @@ export async function leaseTasks(filter: LeaseFilter, most: number): Promise<Lea
     phrase: filter.phrase || null,
     max_tasks: most,
   };
-  return (await answered(api.POST("/v1/reviews/lease", { body }))).items;
+  return (await answered<LeasedTaskList>(api.POST("/v1/reviews/lease", { body }))).items;
 }
 
 export function leaseTask(taskId: string): Promise<LeasedTask> {
@@ -28,7 +28,7 @@ export function leaseTask(taskId: string): Promise<LeasedTask> {
 export async function renewLease(taskId: string, leaseId: string): Promise<string> {
   const body = { lease_id: leaseId };
   const params = { path: { task_id: taskId } };
-  return (await answered(api.POST("/v1/reviews/{task_id}/renew", { params, body }))).expires_at;
+  return (await answered<Lease>(api.POST("/v1/reviews/{task_id}/renew", { params, body }))).expires_at;
 }
 
 export async function releaseTask(taskId: string, leaseId: string): Promise<void> {

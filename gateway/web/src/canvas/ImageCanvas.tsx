@@ -65,8 +65,7 @@ export function ImageCanvas(props: Props) {
     return () => observer.disconnect();
   }, [viewport]);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another image starts as a whole, also of the same size
-  useEffect(() => viewport.show(image.width, image.height), [viewport, image.id, image.width, image.height]);
+  useEffect(() => viewport.show(image.width, image.height), [viewport, image.width, image.height]);
 
   useEffect(() => {
     const node = frame.current;

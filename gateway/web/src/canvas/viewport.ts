@@ -47,6 +47,8 @@ export class Viewport {
   }
 
   show(width: number, height: number): void {
+    const { image } = this.state;
+    if (image.width === width && image.height === height) return;
     this.store.setState({ image: { width, height } });
     this.fit();
   }
@@ -127,4 +129,12 @@ export class Viewport {
       y: (size.height - box.height * scale) / 2 - box.y * scale,
     });
   }
+}
+
+let last: { readonly imageId: string; readonly viewport: Viewport } | null = null;
+
+/** The view of an image: the next task of the same image is seen as the one before, another image as a whole. */
+export function viewportOf(imageId: string): Viewport {
+  if (last?.imageId !== imageId) last = { imageId, viewport: new Viewport() };
+  return last.viewport;
 }

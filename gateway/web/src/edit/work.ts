@@ -52,7 +52,7 @@ export function startReview(task: ReviewTask, earlier: Earlier | null): Work {
 export function startAnnotate(task: ReviewTask, earlier: Earlier | null): Work {
   const pairs = (earlier?.pairs ?? []).map((pair, index) => fromPair(pair, `pair-${index}`, true));
   const used = new Set(pairs.flatMap((pair) => pair.instances.map(({ rle }) => rle?.counts)));
-  const regions = task.regions
+  const regions = (task.regions ?? [])
     .map((region, index) => ({
       id: `region-${index}`,
       rle: region.mask?.rle ?? null,

@@ -64,6 +64,8 @@ export const ACTIONS: readonly Action[] = [
     accept: ["Accept the pair", "A", "Enter"],
     reject: ["Reject the object, or the pair", "R", "Ctrl+Space"],
     rejectPair: ["Reject the pair", "Shift+R"],
+    absent: ["Not in the image: a verified negative", "X"],
+    complete: ["All instances marked: yes or no", "M"],
     remove: ["Remove the object", "Del", "Backspace"],
     edit: ["Edit the masks", "E"],
     add: ["Add a missing instance", "N"],

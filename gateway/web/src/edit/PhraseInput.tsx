@@ -1,0 +1,89 @@
+import { useQuery } from "@tanstack/react-query";
+import { type KeyboardEvent, useId, useState } from "react";
+import { phrases } from "../api/routes";
+
+interface Props {
+  readonly label: string;
+  readonly initial?: string;
+  /** Phrases of this image, offered first. */
+  readonly near?: readonly string[];
+  onPick(phrase: string): void;
+  onCancel(): void;
+}
+
+/** A phrase with completion over those used before and the ontology's: a combobox as ARIA describes it. */
+export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }: Props) {
+  const [text, setText] = useState(initial);
+  const [chosen, setChosen] = useState(-1);
+  const list = useId();
+  const prefix = text.trim().toLowerCase();
+  const { data: known = [] } = useQuery({
+    queryKey: ["phrases", prefix],
+    queryFn: ({ signal }) => phrases(prefix, signal),
+    placeholderData: (before) => before,
+  });
+  const here = near
+    .filter((phrase) => phrase.toLowerCase().includes(prefix))
+    .map((phrase) => ({ phrase, note: "in this image" }));
+  const others = known
+    .filter(({ phrase }) => !near.includes(phrase))
+    .map(({ phrase, source, count }) => ({ phrase, note: source === "used" ? `used ${count}×` : "ontology" }));
+  const options = [...here, ...others].slice(0, 9);
+
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.key === "ArrowDown") setChosen((at) => Math.min(options.length - 1, at + 1));
+    else if (event.key === "ArrowUp") setChosen((at) => Math.max(-1, at - 1));
+    else if (event.key === "Escape") onCancel();
+    else if (event.key === "Tab" && chosen < 0 && options[0] && prefix) setText(options[0].phrase);
+    else if (event.key === "Enter" && !event.ctrlKey) {
+      const phrase = (options[chosen]?.phrase ?? text).trim();
+      if (phrase) onPick(phrase);
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  return (
+    <div className="phrase-input">
+      <input
+        type="text"
+        role="combobox"
+        aria-label={label}
+        aria-expanded={options.length > 0}
+        aria-controls={list}
+        aria-autocomplete="list"
+        aria-activedescendant={chosen >= 0 ? `${list}-${chosen}` : undefined}
+        placeholder={label}
+        maxLength={120}
+        spellCheck={false}
+        autoComplete="off"
+        value={text}
+        // biome-ignore lint/a11y/noAutofocus: it opens by a key, to be typed into
+        autoFocus
+        onChange={(event) => {
+          setText(event.target.value);
+          setChosen(-1);
+        }}
+        onKeyDown={onKey}
+      />
+      {/* biome-ignore lint/a11y/useFocusableInteractive: the focus stays in the input, which names the active option */}
+      <ul id={list} role="listbox" aria-label="Known phrases">
+        {options.map(({ phrase, note }, index) => (
+          // biome-ignore lint/a11y/useFocusableInteractive: as above
+          // biome-ignore lint/a11y/useKeyWithClickEvents: the input has the keys
+          <li
+            key={phrase}
+            id={`${list}-${index}`}
+            role="option"
+            aria-selected={index === chosen}
+            onMouseDown={(event) => event.preventDefault()}
+            onClick={() => onPick(phrase)}
+          >
+            <span>{phrase}</span>
+            <span className="note">{note}</span>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
