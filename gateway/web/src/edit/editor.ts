@@ -325,6 +325,12 @@ export class Editor {
     await this.ask(id, [[box.x, box.y, box.width, box.height]], [], null, true);
   }
 
+  /** Asks for the mask of an instance that has a box only. */
+  async fill(id: string): Promise<void> {
+    const box = instanceOf(this.state.work, id)?.box;
+    if (box) await this.ask(id, [[box.x, box.y, box.width, box.height]], [], null);
+  }
+
   startGesture(gesture: Gesture): void {
     this.store.setState({ gesture });
   }

@@ -1,0 +1,190 @@
+import { useStore } from "zustand";
+import type { LeaseFilter } from "../api/routes";
+import type { Editor } from "../edit/editor";
+import { PhraseInput } from "../edit/PhraseInput";
+import { pairOf, UNLABELLED } from "../edit/work";
+import { colourOf } from "../masks/palette";
+import type { Desk, Held } from "../queue/desk";
+import { FilterButton } from "../queue/FilterButton";
+import { outbox } from "../queue/outbox";
+import { ActionButton, KeyCombo, KeyOf } from "../ui/Keys";
+import type { Negatives } from "./negatives";
+
+interface Props {
+  readonly desk: Desk;
+  readonly held: Held;
+  readonly editor: Editor;
+  readonly naming: string | null;
+  readonly negatives: Negatives;
+  readonly filter: LeaseFilter;
+  onFilter(filter: LeaseFilter): void;
+  complete(key: string, value: boolean): void;
+  onName(phrase: string): void;
+  onCancelName(): void;
+  readonly act: Record<"label" | "add" | "edit" | "submit" | "undo", () => unknown>;
+}
+
+export function AnnotatePanel(props: Props) {
+  const { desk, held, editor, naming, negatives, complete, act } = props;
+  const { work, selectedId, pairKey } = useStore(editor.store);
+  const { items, undoing } = useStore(desk.store);
+  const outcome = useStore(outbox, (state) => state.outcomes[held.task.id]);
+  const { task } = held;
+  const labelled = work.pairs.filter((pair) => pair.key !== UNLABELLED);
+  const positive = labelled.filter((pair) => pair.polarity === "positive");
+  const negative = labelled.filter((pair) => pair.polarity === "negative");
+  const open = (work.pairs[0]?.instances ?? []).filter((instance) => !instance.dropped).length;
+  const current = selectedId ? pairOf(work, selectedId) : undefined;
+  const at = items.findIndex((other) => other.task.id === task.id);
+  const suggestion = negatives.open[0];
+
+  return (
+    <aside className="panel" data-region="panel" aria-label="Annotations">
+      <div className="panel-scroll">
+        <header className="pair-head">
+          <p className="eyebrow">
+            Label what is there
+            <span className="spring" />
+            {at + 1} of {items.length}
+            <FilterButton {...props} types={["annotate"]} />
+          </p>
+          <h1 data-testid="image-name">{task.image.name}</h1>
+          <p className="facts">
+            <span className="tag">{task.tier}</span>
+            <span className="muted">{open === 1 ? "1 region" : `${open} regions`} without a label</span>
+          </p>
+          {naming !== null && !held.decided && (
+            <div className="naming">
+              <PhraseInput
+                key={naming}
+                label="What is it?"
+                initial={current?.phrase ?? ""}
+                near={positive.map((pair) => pair.phrase)}
+                onPick={props.onName}
+                onCancel={props.onCancelName}
+              />
+            </div>
+          )}
+        </header>
+
+        <section>
+          <h2>
+            Phrases<span className="count">{positive.length}</span>
+          </h2>
+          {positive.length === 0 && <p className="hint">None yet. Choose a region by Tab and label it.</p>}
+          <ol className="phrases">
+            {positive.map((pair, index) => (
+              <li key={pair.key} className="annotated">
+                <button
+                  type="button"
+                  className="phrase-row"
+                  aria-current={pair.key === pairKey ? "true" : undefined}
+                  onMouseDown={(event) => event.preventDefault()}
+                  onClick={() => editor.choosePair(pair.key)}
+                >
+                  {index < 9 ? <KeyCombo combo={String(labelled.indexOf(pair) + 1)} /> : <span className="no-key" />}
+                  <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
+                  <span className="phrase">{pair.phrase}</span>
+                  <span className="state">{pair.instances.filter((instance) => !instance.dropped).length}</span>
+                </button>
+                <label className="check small" title="All instances are marked">
+                  <input
+                    type="checkbox"
+                    checked={pair.complete === true}
+                    disabled={held.decided !== null}
+                    onChange={(event) => complete(pair.key, event.target.checked)}
+                  />
+                  all
+                </label>
+              </li>
+            ))}
+          </ol>
+          {positive.length > 0 && (
+            <p className="hint">
+              <KeyOf action="annotate.complete" /> all instances of the chosen phrase are marked
+            </p>
+          )}
+        </section>
+
+        <section>
+          <h2>
+            Hard negatives<span className="count">{negative.length}</span>
+            <span className="spring" />
+            {!held.decided && (
+              <button type="button" className="quiet" disabled={negatives.looking} onClick={negatives.suggest}>
+                {negatives.looking ? "Looking…" : "Suggest"} <KeyOf action="annotate.suggest" />
+              </button>
+            )}
+          </h2>
+          {suggestion && (
+            <div className="suggestion" data-testid="suggestion" role="group" aria-label="Suggested negative">
+              <p>
+                Is <strong>{suggestion.phrase}</strong> absent?
+              </p>
+              <p className="hint">
+                {suggestion.reason}
+                {suggestion.confused_with ? ` · like “${suggestion.confused_with}”` : ""}
+                {negatives.open.length > 1 ? ` · ${negatives.open.length - 1} more` : ""}
+              </p>
+              <div className="row">
+                <ActionButton action="annotate.confirm" label="Absent" run={() => negatives.answer(true)} />
+                <ActionButton action="annotate.refuse" label="Refuse" run={() => negatives.answer(false)} />
+              </div>
+            </div>
+          )}
+          <ul className="negatives">
+            {negative.map((pair) => (
+              <li key={pair.key}>
+                <span className="phrase">
+                  <span className="sign">not</span>
+                  {pair.phrase}
+                </span>
+                {!held.decided && (
+                  <button
+                    type="button"
+                    className="quiet"
+                    aria-label={`Remove the negative ${pair.phrase}`}
+                    onClick={() =>
+                      editor.change({ work: { pairs: work.pairs.filter((other) => other.key !== pair.key) } })
+                    }
+                  >
+                    ×
+                  </button>
+                )}
+              </li>
+            ))}
+          </ul>
+        </section>
+      </div>
+
+      {held.decided ? (
+        <footer className="actions" data-testid="decided">
+          <p className="decided">
+            {outcome?.standing === "refused" ? (
+              <span className="problem">Not saved: {outcome.reason}</span>
+            ) : outcome?.standing === "saving" ? (
+              "Submitted · saving…"
+            ) : (
+              "Submitted · saved"
+            )}
+          </p>
+          <ActionButton action="everywhere.undo" label="Undo last decision" disabled={undoing} run={act.undo} />
+        </footer>
+      ) : (
+        <footer className="actions">
+          <ActionButton
+            action="everywhere.submit"
+            tone="primary"
+            label={labelled.length > 0 ? "Submit the image" : "Submit: nothing to annotate"}
+            run={act.submit}
+          />
+          <div className="row">
+            <ActionButton action="annotate.label" label="Label" disabled={!selectedId} run={act.label} />
+            <ActionButton action="annotate.edit" label="Edit" run={act.edit} />
+            <ActionButton action="annotate.add" label="Add" run={act.add} />
+          </div>
+        </footer>
+      )}
+    </aside>
+  );
+}
