@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, ParamSpec, TypeVar
 
+import numpy.typing as npt
 import torch
 
 from services.core.errors import InvalidInput
@@ -21,6 +23,8 @@ class BatchedModel(ABC, Generic[Parsed]):
 
     name: str
     version: str
+    told: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    """Tensors that every answer carries beside `model`."""
 
     @abstractmethod
     def parse(self, request: Request) -> Parsed:
@@ -86,6 +90,6 @@ class BatchedModel(ABC, Generic[Parsed]):
                 answers[number] = (
                     answer
                     if isinstance(answer, ModelError)
-                    else {**answer, "model": bytes_tensor([self.version])}
+                    else {**answer, **self.told, "model": bytes_tensor([self.version])}
                 )
         return answers

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from services.core import phrases
-from services.core.scoring import Calibration
 from services.kit.blobs.images import ImageStore
 from services.kit.service import Adapters, Service
+from services.verifier.domain import Calibrations
 from services.verifier.grpc import VerifierServicer
 from services.verifier.handlers import VERIFIER, Verifier
 from services.verifier.settings import VerifierSettings
@@ -21,8 +21,7 @@ def build(adapters: Adapters, settings: VerifierSettings) -> Service:
         inference=adapters.inference,
         images=ImageStore(adapters.blobs),
         clock=adapters.clock,
-        positive_calibration=Calibration.of(settings.positive_calibration),
-        negative_calibration=Calibration.of(settings.negative_calibration),
+        calibrations=Calibrations.of_points(settings.positive_calibration, settings.negative_calibration),
         settings=settings,
     )
     return Service(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.core import scoring
+from services.core.errors import Internal, InvalidInput
 from services.core.scoring import Calibration
 from tercet.v1 import concepts_pb2
+
+Points = Sequence[tuple[float, float]]
 
 # The columns of the model's answers are the enums' values in order, the unspecified left out.
 GOOD_MASKS = (concepts_pb2.MASK_CHOICE_ACCEPT, concepts_pb2.MASK_CHOICE_ACCEPT_AS_TEXT)
@@ -25,6 +29,35 @@ _VERDICTS = {
     scoring.Outcome.REVIEW: concepts_pb2.VERDICT_REVIEW,
     scoring.Outcome.REJECT: concepts_pb2.VERDICT_REJECT,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations:
+    """How raw scores of positive and of negative pairs are calibrated; None: nothing is known."""
+
+    positive: Calibration | None = None
+    negative: Calibration | None = None
+
+    @classmethod
+    def of_points(cls, positive: Points, negative: Points) -> Calibrations:
+        """From (raw, share) points of each, none of them: unknown. Raises `InvalidInput` as `Calibration`."""
+        return cls(*(Calibration.of(points) if len(points) else None for points in (positive, negative)))
+
+    @classmethod
+    def told(cls, tensors: Mapping[str, NDArray[Any]]) -> Calibrations:
+        """Those that a verifier's answer tells of itself. Raises `Internal` where they are none: that is no
+        fault of the image's.
+        """
+        sides = (tensors.get(f"{side}_calibration", ()) for side in ("positive", "negative"))
+        points = ([(float(raw), float(share)) for raw, share in side] for side in sides)
+        try:
+            return cls.of_points(*points)
+        except InvalidInput as fault:
+            raise Internal(f"the verifier's answer tells a calibration that is none: {fault}") from fault
+
+    def of(self, pair: concepts_pb2.Pair) -> Calibration | None:
+        """The one for the pair."""
+        return self.negative if pair.polarity == concepts_pb2.POLARITY_NEGATIVE else self.positive
 
 
 def mask_verification(

@@ -5,7 +5,9 @@ The way of an image: `verify`.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +28,18 @@ from tercet.v1 import concepts_pb2, records_pb2
 
 VERIFIER = "verifier"
 
-Rows = list[tuple[NDArray[Any], concepts_pb2.Provenance]]
-"""Probabilities of each case, and who gave them."""
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Probabilities of one case, who gave them, and the calibrations that came with them, if any."""
+
+    probabilities: NDArray[Any]
+    provenance: concepts_pb2.Provenance
+    calibrations: domain.Calibrations
+
+
+Rows = list[Row]
+Judged = tuple[concepts_pb2.Pair, domain.Calibrations]
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ class Verifier:
     inference: Inference
     images: ImageStore
     clock: Clock
-    positive_calibration: Calibration
-    negative_calibration: Calibration
+    calibrations: domain.Calibrations
+    """Those of the settings; they win over the model's."""
     settings: VerifierSettings
 
     def verify(self, segmented: records_pb2.ImageSegmented) -> records_pb2.ImageVerified:
@@ -58,20 +70,25 @@ class Verifier:
         positives = [p for p in segmented.pairs if p.polarity != concepts_pb2.POLARITY_NEGATIVE]
         negatives = [p for p in segmented.pairs if p.polarity == concepts_pb2.POLARITY_NEGATIVE]
 
-        positives = self._with_exhaustivity(content, self._with_masks(content, positives))
-        negatives = self._with_validity(content, negatives)
+        # Negatives need nothing of the positives: they are asked about at the same time.
+        with ThreadPoolExecutor(1) as beside:
+            validity = beside.submit(contextvars.copy_context().run, self._valid, content, negatives)
+            judged = self._exhaustive(content, self._with_masks(content, positives))
+            judged += validity.result()
 
         # A spec that names neither comes from another client than the gateway; 0 and 0 accept every pair.
         given = spec.HasField("accept_above") or spec.HasField("reject_below")
         above = spec.accept_above if given else self.settings.accept_above
         below = spec.reject_below if given else self.settings.reject_below
-        for pairs, calibration in (
-            (positives, self.positive_calibration),
-            (negatives, self.negative_calibration),
-        ):
-            verified.pairs.extend(
-                domain.judged(pair, calibration, accept_above=above, reject_below=below) for pair in pairs
+        verified.pairs.extend(
+            domain.judged(
+                pair,
+                self.calibrations.of(pair) or told.of(pair) or Calibration(),
+                accept_above=above,
+                reject_below=below,
             )
+            for pair, told in judged
+        )
         return verified
 
     def verify_masks(
@@ -84,14 +101,15 @@ class Verifier:
         self, image: records_pb2.Image, pairs: Sequence[concepts_pb2.Pair]
     ) -> list[concepts_pb2.Pair]:
         """The pairs with exhaustivity, judged on their accepted masks, possibly none."""
-        return self._with_exhaustivity(self.images.content(image), _checked(image, pairs))
+        content = self.images.content(image)
+        return [pair for pair, _ in self._exhaustive(content, _checked(image, pairs))]
 
     def verify_negatives(
         self, image: records_pb2.Image, phrases: Sequence[str]
     ) -> list[concepts_pb2.NegativeVerification]:
         """How probable it is that each phrase is absent."""
         asked = [normalise(phrase) for phrase in phrases]
-        return self._absent(self.images.content(image), asked)
+        return [verification for verification, _ in self._absent(self.images.content(image), asked)]
 
     def _with_masks(self, content: bytes, pairs: Iterable[concepts_pb2.Pair]) -> list[concepts_pb2.Pair]:
         found = _copies(pairs)
@@ -103,13 +121,12 @@ class Verifier:
             return self._ask("mv", content, phrases, [mask.counts for _, mask in part], index)
 
         rows = _in_parts(cases, self.settings.verifier_masks, ask)
-        for (_, mask), (probabilities, provenance) in zip(cases, rows, strict=True):
-            mask.verification.CopyFrom(domain.mask_verification(probabilities, provenance))
+        for (_, mask), row in zip(cases, rows, strict=True):
+            mask.verification.CopyFrom(domain.mask_verification(row.probabilities, row.provenance))
         return found
 
-    def _with_exhaustivity(
-        self, content: bytes, pairs: Iterable[concepts_pb2.Pair]
-    ) -> list[concepts_pb2.Pair]:
+    def _exhaustive(self, content: bytes, pairs: Iterable[concepts_pb2.Pair]) -> list[Judged]:
+        """The pairs with exhaustivity."""
         found = _copies(pairs)
 
         def ask(part: Sequence[concepts_pb2.Pair]) -> Rows:
@@ -118,22 +135,28 @@ class Verifier:
             return self._ask("ev", content, phrases, [rle for _, rle in seen], [at for at, _ in seen])
 
         rows = _in_parts(found, self.settings.verifier_phrases, ask)
-        for pair, (probabilities, provenance) in zip(found, rows, strict=True):
-            pair.exhaustivity.CopyFrom(domain.exhaustivity_verification(probabilities, provenance))
-        return found
+        for pair, row in zip(found, rows, strict=True):
+            pair.exhaustivity.CopyFrom(domain.exhaustivity_verification(row.probabilities, row.provenance))
+        return [(pair, row.calibrations) for pair, row in zip(found, rows, strict=True)]
 
-    def _with_validity(self, content: bytes, pairs: Iterable[concepts_pb2.Pair]) -> list[concepts_pb2.Pair]:
+    def _valid(self, content: bytes, pairs: Iterable[concepts_pb2.Pair]) -> list[Judged]:
+        """The pairs with negative validity."""
         found = _copies(pairs)
         absent = self._absent(content, [pair.phrase for pair in found])
-        for pair, verification in zip(found, absent, strict=True):
+        for pair, (verification, _) in zip(found, absent, strict=True):
             pair.negative.CopyFrom(verification)
-        return found
+        return [(pair, told) for pair, (_, told) in zip(found, absent, strict=True)]
 
-    def _absent(self, content: bytes, phrases: Sequence[str]) -> list[concepts_pb2.NegativeVerification]:
+    def _absent(
+        self, content: bytes, phrases: Sequence[str]
+    ) -> list[tuple[concepts_pb2.NegativeVerification, domain.Calibrations]]:
         rows = _in_parts(
             phrases, self.settings.verifier_phrases, lambda part: self._ask("nv", content, part, [], [])
         )
-        return [domain.negative_verification(probabilities, provenance) for probabilities, provenance in rows]
+        return [
+            (domain.negative_verification(row.probabilities, row.provenance), row.calibrations)
+            for row in rows
+        ]
 
     def _ask(
         self, task: str, content: bytes, phrases: Sequence[str], rles: Sequence[bytes], index: Sequence[int]
@@ -150,7 +173,8 @@ class Verifier:
             },
         )
         provenance = made_by(answer.model, self.clock)
-        return [(row, provenance) for row in answer.tensors["probabilities"]]
+        told = domain.Calibrations.told(answer.tensors)
+        return [Row(row, provenance, told) for row in answer.tensors["probabilities"]]
 
 
 def _in_parts(cases: Sequence[Any], size: int, ask: Callable[[Sequence[Any]], Rows]) -> Rows:

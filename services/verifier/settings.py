@@ -20,11 +20,9 @@ class VerifierSettings(KitSettings):
     positive_calibration: Points = Field(
         (),
         description="JSON list of [raw score, share of right pairs] of positive pairs, both rising; "
-        "empty: the raw score as it is.",
+        "empty: what the verifier's answers tell of their own, else the raw score as it is.",
     )
-    negative_calibration: Points = Field(
-        (), description="The same of negative pairs; empty: the raw score as it is."
-    )
+    negative_calibration: Points = Field((), description="The same of negative pairs.")
     accept_above: float = Field(
         0.9,
         ge=0,

@@ -14,7 +14,6 @@ import redis
 from PIL import Image
 
 from services.core.ontology import Ontology
-from services.core.scoring import Calibration
 from services.dataset import workers as dataset_workers
 from services.dataset.handlers import Recording
 from services.dataset.view import JobView
@@ -38,6 +37,7 @@ from services.segmenter.contents import RecentContents
 from services.segmenter.handlers import Segmenter
 from services.segmenter.settings import SegmenterSettings
 from services.segmenter.strategies import concept_segmenter
+from services.verifier.domain import Calibrations
 from services.verifier.handlers import Verifier
 from services.verifier.settings import VerifierSettings
 from tercet.v1 import records_pb2
@@ -85,8 +85,7 @@ def run(
         clock=clock,
         settings=SegmenterSettings(),
     )
-    as_it_is = Calibration.of(())
-    verifier = Verifier(asking[2], images, clock, as_it_is, as_it_is, VerifierSettings())
+    verifier = Verifier(asking[2], images, clock, Calibrations(), VerifierSettings())
     stages: list[tuple[str, Handler]] = [
         (
             "proposer",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from services.core import masks
-from services.core.errors import InvalidInput
+from services.core.errors import Internal, InvalidInput
 from services.core.scoring import Calibration
+from services.kit.inference.ports import Answer, Inference, Tensors
 from services.verifier import domain
 from services.verifier.handlers import Verifier
 from services.verifier.settings import VerifierSettings
@@ -28,8 +31,7 @@ def verifier(sight: Sight | None = None, **settings: object) -> Verifier:
         inference=ports.inference,
         images=ports.images,
         clock=ports.clock,
-        positive_calibration=Calibration.of(parsed.positive_calibration),
-        negative_calibration=Calibration.of(parsed.negative_calibration),
+        calibrations=domain.Calibrations.of_points(parsed.positive_calibration, parsed.negative_calibration),
         settings=parsed,
     )
 
@@ -159,6 +161,58 @@ def test_scores_are_calibrated_by_polarity() -> None:
     pair, absent = verified(positive("red bus", LEFT, RIGHT), negative("cat"), settings=settings)
     assert pair.score == pytest.approx(0.9506, abs=1e-4)
     assert absent.score == pytest.approx(0.5, abs=1e-6)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Inference whose verifier tells a calibration with every answer."""
+
+    real: Inference
+    tables: dict[str, list[list[float]]]
+
+    def infer(self, model: str, inputs: Tensors) -> Answer:
+        answer = self.real.infer(model, inputs)
+        told = {
+            f"{side}_calibration": np.array(table, dtype=np.float32) for side, table in self.tables.items()
+        }
+        return replace(answer, tensors={**answer.tensors, **told})
+
+    def ready(self, model: str) -> bool:
+        return self.real.ready(model)
+
+    def models(self) -> Sequence[concepts_pb2.ModelVersion]:
+        return self.real.models()
+
+    def close(self) -> None:
+        self.real.close()
+
+
+TABLES = {"positive": [[0.0, 0.1], [1.0, 0.3]], "negative": [[0.0, 0.2], [0.97, 0.8], [1.0, 0.9]]}
+
+
+def _told(tables: dict[str, list[list[float]]], **settings: object) -> list[float]:
+    service = verifier(None, **settings)
+    service = replace(service, inference=Told(service.inference, tables))
+    record = records_pb2.ImageSegmented(image=image_of(SCENE), run=run_of(concepts_pb2.STAGE_AUTOMATIC))
+    record.pairs.extend([positive("red bus", LEFT, RIGHT), negative("cat")])
+    return [pair.score for pair in service.verify(record).pairs]
+
+
+def test_the_verifier_tells_its_own_calibration() -> None:
+    there, absent = _told(TABLES)
+    assert there == pytest.approx(0.1 + 0.2 * 0.9506, abs=1e-4)
+    assert absent == pytest.approx(0.8, abs=1e-4)
+
+
+def test_the_setting_wins_over_what_the_verifier_tells() -> None:
+    there, absent = _told(TABLES, positive_calibration=((0.0, 0.0), (1.0, 1.0)))
+    assert there == pytest.approx(0.9506, abs=1e-4)
+    assert absent == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_calibration_that_is_none_is_the_models_fault_not_the_images() -> None:
+    with pytest.raises(Internal, match="calibration"):
+        _told({"positive": [[0.5, 0.9], [0.2, 0.1]], "negative": []})
 
 
 def test_stage_1_passes_untouched() -> None:

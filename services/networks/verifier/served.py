@@ -36,6 +36,7 @@ from services.networks.verifier.architecture import (
     normalise_crops,
 )
 from services.networks.verifier.cases import Case, read_case
+from services.networks.verifier.score import read_tables
 from services.networks.verifier.shortcut import Seen, answer, laid, seen
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.networks.vlm.selection import serves_vlm
@@ -203,8 +204,19 @@ def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:
 
 
 def load_served(settings: NetworkSettings) -> BatchedModel[Case]:
-    """The verifier of the settings' directory: the bundled network or a public vision-language model."""
+    """The verifier of the settings' directory: the bundled network or a public vision-language model.
+
+    Its answers tell the calibration of the score that was measured with these weights, where there is one.
+    """
     folder = settings.weights("verifier")
+    tables = read_tables(folder)
+    model = _load(folder, settings)
+    if tables is not None:
+        model.told = tables.tensors()
+    return model
+
+
+def _load(folder: Path, settings: NetworkSettings) -> BatchedModel[Case]:
     if serves_vlm("verifier", settings.verifier, folder):
         from services.networks.vlm.verifier import load_vlm_verifier
 
