@@ -129,7 +129,8 @@ class JobView:
     def job(self, tenant: str, job_id: str) -> dataset_pb2.Job | None:
         """The job as it is now; None for an unknown one."""
         prefix = _prefix(tenant)
-        pipeline = self._redis.pipeline(transaction=False)
+        # Of one moment: an image that moves between two reads would be counted twice, or not at all.
+        pipeline = self._redis.pipeline(transaction=True)
         pipeline.hgetall(f"{prefix}job:{job_id}")
         for state in _STATES:
             pipeline.zcard(f"{prefix}state:{job_id}:{state}")
