@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import dead_letters, evaluate, exports, images, jobs, keys, operations, reviews, scenes
+from gateway.cli import (
+    dead_letters,
+    evaluate,
+    exports,
+    images,
+    jobs,
+    keys,
+    operations,
+    reviews,
+    scenes,
+    simulate,
+)
 from gateway.cli.failures import ReportingGroup
 from gateway.cli.session import Session
 
@@ -43,3 +54,4 @@ app.add_typer(operations.models, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(scenes.app, name="scenes")
 app.command("evaluate")(evaluate.evaluate)
+app.command("simulate")(simulate.simulate)
