@@ -44,7 +44,7 @@ and load this address again; the gateway need not be restarted.</p>
 """
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 def get_page(request: Request) -> Response:
     """The page. It asks for a key itself; all that it shows comes by `/v1`."""
     index = _dist(request) / "index.html"
@@ -53,13 +53,13 @@ def get_page(request: Request) -> Response:
     return FileResponse(index, media_type="text/html; charset=utf-8", headers=_REVALIDATED)
 
 
-@router.get("/favicon.svg")
+@router.api_route("/favicon.svg", methods=["GET", "HEAD"])
 def get_icon(request: Request) -> Response:
     """The page's icon."""
     return _file(_dist(request) / "favicon.svg", _REVALIDATED)
 
 
-@router.get("/assets/{name}")
+@router.api_route("/assets/{name}", methods=["GET", "HEAD"])
 def get_asset(
     request: Request, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200)]
 ) -> Response:

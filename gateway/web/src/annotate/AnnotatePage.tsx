@@ -9,7 +9,16 @@ import { Toolbar } from "../edit/Toolbar";
 import { pointerTool } from "../edit/tools";
 import { aheadOf, useDraftsOfSaved, useEditor } from "../edit/useEditor";
 import { useWorkKeys } from "../edit/useWorkKeys";
-import { changePair, decided, kept, labelled, pairOf, startAnnotate, UNLABELLED, type WorkPair } from "../edit/work";
+import {
+  changePair,
+  decided,
+  kept,
+  labelled,
+  pairOf,
+  startAnnotate,
+  UNLABELLED,
+  type WorkPair,
+} from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held } from "../queue/desk";
@@ -43,7 +52,8 @@ function Annotate({ desk, filter, onFilter }: Props) {
   const ahead = useMemo(() => aheadOf(items, currentId), [items, currentId]);
   const editor = useEditor(held, ahead, startOf);
   useDraftsOfSaved(desk);
-  if (!held || !editor) return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={FILTER.types} />;
+  if (!held || !editor)
+    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={FILTER.types} />;
   return <AnnotateTask key={editor.task.id} {...{ desk, held, editor, filter, onFilter }} />;
 }
 
@@ -163,6 +173,7 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
   return (
     <main className="work">
       <section className="stage" data-region="image" aria-label="Image">
+        {editing && writable && <Toolbar editor={editor} />}
         <ImageCanvas
           image={task.image}
           viewport={viewport}
@@ -174,7 +185,6 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
         >
           <EditLayer editor={editor} viewport={viewport} colour={figures.at(-1)?.colour ?? colourOf(0)} />
         </ImageCanvas>
-        {editing && writable && <Toolbar editor={editor} />}
         {hidden && <p className="stage-note">Masks are hidden</p>}
         <LeaseState desk={desk} held={held} />
       </section>
@@ -204,7 +214,12 @@ function labelAs(editor: Editor, id: string, phrase: string): void {
   const open = before.filter((instance) => !instance.dropped && instance.id !== id);
   const following = open.find((instance) => before.indexOf(instance) > at) ?? open[0];
   const pair = pairOf(next, id);
-  editor.change({ work: next, pairKey: pair?.key ?? UNLABELLED, selectedId: following?.id ?? id, prompt: null });
+  editor.change({
+    work: next,
+    pairKey: pair?.key ?? UNLABELLED,
+    selectedId: following?.id ?? id,
+    prompt: null,
+  });
   const instance = pair?.instances.find((each) => each.id === id);
   if (instance && !instance.rle && instance.box) void editor.fill(id);
 }

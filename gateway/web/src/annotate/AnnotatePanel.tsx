@@ -45,7 +45,9 @@ export function AnnotatePanel(props: Props) {
           <p className="eyebrow">
             Label what is there
             <span className="spring" />
-            {at + 1} of {items.length}
+            <span className="place">
+              {at + 1} of {items.length}
+            </span>
             <FilterButton {...props} types={["annotate"]} />
           </p>
           <h1 data-testid="image-name">{task.image.name}</h1>
@@ -82,10 +84,16 @@ export function AnnotatePanel(props: Props) {
                   onMouseDown={(event) => event.preventDefault()}
                   onClick={() => editor.choosePair(pair.key)}
                 >
-                  {index < 9 ? <KeyCombo combo={String(labelled.indexOf(pair) + 1)} /> : <span className="no-key" />}
+                  {index < 9 ? (
+                    <KeyCombo combo={String(labelled.indexOf(pair) + 1)} />
+                  ) : (
+                    <span className="no-key" />
+                  )}
                   <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
                   <span className="phrase">{pair.phrase}</span>
-                  <span className="state">{pair.instances.filter((instance) => !instance.dropped).length}</span>
+                  <span className="state">
+                    {pair.instances.filter((instance) => !instance.dropped).length}
+                  </span>
                 </button>
                 <label className="check small" title="All instances are marked">
                   <input
@@ -111,13 +119,18 @@ export function AnnotatePanel(props: Props) {
             Hard negatives<span className="count">{negative.length}</span>
             <span className="spring" />
             {!held.decided && (
-              <button type="button" className="quiet" disabled={negatives.looking} onClick={negatives.suggest}>
+              <button
+                type="button"
+                className="quiet"
+                disabled={negatives.looking}
+                onClick={negatives.suggest}
+              >
                 {negatives.looking ? "Looking…" : "Suggest"} <KeyOf action="annotate.suggest" />
               </button>
             )}
           </h2>
           {suggestion && (
-            <div className="suggestion" data-testid="suggestion" role="group" aria-label="Suggested negative">
+            <section className="suggestion" data-testid="suggestion" aria-label="Suggested negative">
               <p>
                 Is <strong>{suggestion.phrase}</strong> absent?
               </p>
@@ -130,7 +143,7 @@ export function AnnotatePanel(props: Props) {
                 <ActionButton action="annotate.confirm" label="Absent" run={() => negatives.answer(true)} />
                 <ActionButton action="annotate.refuse" label="Refuse" run={() => negatives.answer(false)} />
               </div>
-            </div>
+            </section>
           )}
           <ul className="negatives">
             {negative.map((pair) => (
@@ -168,7 +181,12 @@ export function AnnotatePanel(props: Props) {
               "Submitted · saved"
             )}
           </p>
-          <ActionButton action="everywhere.undo" label="Undo last decision" disabled={undoing} run={act.undo} />
+          <ActionButton
+            action="everywhere.undo"
+            label="Undo last decision"
+            disabled={undoing}
+            run={act.undo}
+          />
         </footer>
       ) : (
         <footer className="actions">

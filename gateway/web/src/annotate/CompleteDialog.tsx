@@ -44,7 +44,9 @@ export function CompleteDialog({ pairs, onAnswer, onDone, onClose }: Props) {
           No, or not sure <KeyCombo combo="N" />
         </button>
       </div>
-      <p className="hint">{left > 1 ? `${left - 1} more to ask; then it is submitted.` : "Then it is submitted."}</p>
+      <p className="hint">
+        {left > 1 ? `${left - 1} more to ask; then it is submitted.` : "Then it is submitted."}
+      </p>
     </Dialog>
   );
 }

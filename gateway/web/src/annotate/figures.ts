@@ -9,7 +9,10 @@ const PLAIN = "#e9ebee";
  * Regions without a label are boxes in white; labelled ones are masks in the colour of their phrase. `order` is that of
  * Tab: those without a label first.
  */
-export function annotateFigures(work: Work, selectedId: string | null): { figures: Figure[]; order: Instance[] } {
+export function annotateFigures(
+  work: Work,
+  selectedId: string | null,
+): { figures: Figure[]; order: Instance[] } {
   const order: Instance[] = [];
   const figures: Figure[] = [];
   let colour = 0;

@@ -3,7 +3,16 @@
 import type { Person } from "../app/session";
 import type { Rle } from "../masks/rle";
 import { answered, api } from "./client";
-import type { DecisionRequest, Lease, LeasedTask, LeasedTaskList, Mask, Queues, Reopened, TaskType } from "./types";
+import type {
+  DecisionRequest,
+  Lease,
+  LeasedTask,
+  LeasedTaskList,
+  Mask,
+  Queues,
+  Reopened,
+  TaskType,
+} from "./types";
 
 export interface LeaseFilter {
   readonly types: readonly TaskType[];
@@ -86,7 +95,10 @@ export interface SuggestedNegative {
   readonly reason: string;
 }
 
-export async function hardNegatives(imageId: string, present: readonly string[]): Promise<SuggestedNegative[]> {
+export async function hardNegatives(
+  imageId: string,
+  present: readonly string[],
+): Promise<SuggestedNegative[]> {
   const body = { phrases: present, limit: 10 };
   const path = `/v1/images/${imageId}/hard-negatives`;
   return (await untyped<{ items: SuggestedNegative[] }>("POST", path, body)).items;
@@ -99,5 +111,7 @@ type Untyped = (
 
 function untyped<T>(method: "GET" | "POST", path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
   const call = api[method] as unknown as Untyped;
-  return answered(call(path, { ...(body === undefined ? {} : { body }), ...(signal ? { signal } : {}) })) as Promise<T>;
+  return answered(
+    call(path, { ...(body === undefined ? {} : { body }), ...(signal ? { signal } : {}) }),
+  ) as Promise<T>;
 }

@@ -60,9 +60,7 @@ export function App() {
                 <Page />
               </Route>
             ))}
-            <Route>
-              {pages[0] ? <Redirect to={pages[0].path} /> : <NothingToDo roles={person.roles} />}
-            </Route>
+            <Route>{pages[0] ? <Redirect to={pages[0].path} /> : <NothingToDo roles={person.roles} />}</Route>
           </Switch>
         </Suspense>
         <Notices />

@@ -61,9 +61,7 @@ export function SignIn() {
         <button type="submit" className="button primary" disabled={busy || !key.trim()}>
           {busy ? "Signing in…" : "Sign in"}
         </button>
-        <p className="hint">
-          Your lead gives you a key. A local gateway prints one at its first start.
-        </p>
+        <p className="hint">Your lead gives you a key. A local gateway prints one at its first start.</p>
       </form>
     </main>
   );

@@ -55,7 +55,9 @@ const INCLUDED: Partial<Record<Role, readonly Role[]>> = {
 
 /** Whether the person has one of the roles, or one that includes them. Only for what is shown. */
 export function may(person: Person | null, ...roles: Role[]): boolean {
-  return (person?.roles ?? []).some((held) => (INCLUDED[held] ?? [held]).some((role) => roles.includes(role)));
+  return (person?.roles ?? []).some((held) =>
+    (INCLUDED[held] ?? [held]).some((role) => roles.includes(role)),
+  );
 }
 
 function forget(): void {

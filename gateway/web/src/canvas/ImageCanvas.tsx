@@ -2,10 +2,10 @@ import type Konva from "konva";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { Image as KonvaImage, Layer, Rect, Shape, Stage } from "react-konva";
 import { useStore } from "zustand";
-import { complain } from "../ui/notices";
 import type { Point } from "../masks/bitmap";
 import { geometryOf } from "../masks/geometry";
 import type { Box, Rle } from "../masks/rle";
+import { complain } from "../ui/notices";
 import { type Picture, pictureOf } from "./pictures";
 import type { Viewport } from "./viewport";
 
@@ -84,7 +84,10 @@ export function ImageCanvas(props: Props) {
 
   const place = (event: { clientX: number; clientY: number }): Point => {
     const bounds = frame.current?.getBoundingClientRect();
-    return viewport.toImage({ x: event.clientX - (bounds?.left ?? 0), y: event.clientY - (bounds?.top ?? 0) });
+    return viewport.toImage({
+      x: event.clientX - (bounds?.left ?? 0),
+      y: event.clientY - (bounds?.top ?? 0),
+    });
   };
 
   const onDown = (event: React.PointerEvent): void => {
@@ -126,14 +129,13 @@ export function ImageCanvas(props: Props) {
   const place2d = { x: view.x, y: view.y, scaleX: view.scale, scaleY: view.scale };
   const cursor = panning ? "grabbing" : (tool?.cursor ?? "grab");
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: the canvas takes the keys of its tools
-    // biome-ignore lint/a11y/useAriaPropsSupportedByRole: application is the role for what has keys of its own
     <div
       ref={frame}
       className="canvas"
       role="application"
       aria-label={label}
       aria-busy={!picture}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes the keys of its tools
       tabIndex={0}
       data-testid="canvas"
       style={{ cursor }}
@@ -148,7 +150,12 @@ export function ImageCanvas(props: Props) {
       <Stage ref={stage} width={view.size.width} height={view.size.height} listening={false}>
         <Layer {...place2d} imageSmoothingEnabled={smooth} listening={false}>
           {shownPicture ? (
-            <KonvaImage image={shownPicture} width={image.width} height={image.height} perfectDrawEnabled={false} />
+            <KonvaImage
+              image={shownPicture}
+              width={image.width}
+              height={image.height}
+              perfectDrawEnabled={false}
+            />
           ) : (
             <Rect width={image.width} height={image.height} fill="#1b1e23" />
           )}
@@ -180,18 +187,18 @@ function FigureShape({ figure }: { figure: Figure }) {
             const native = context._context;
             const scale = shape.getAbsoluteScale().x;
             const path = geometry.path();
-            native.globalAlpha = faint ? 0.08 : selected ? 0.5 : 0.34;
+            native.globalAlpha = faint ? 0.1 : selected ? 0.5 : 0.34;
             native.fillStyle = colour;
             native.fill(path, "evenodd");
-            native.globalAlpha = faint ? 0.35 : 1;
+            native.globalAlpha = faint ? 0.8 : 1;
             native.lineJoin = "round";
             // A dark line below the coloured one keeps the outline visible on any ground.
-            native.lineWidth = (selected ? 4.5 : 3) / scale;
+            native.lineWidth = (faint ? 0.5 : selected ? 4.5 : 3) / scale;
             native.strokeStyle = "rgba(0, 0, 0, 0.55)";
             native.stroke(path);
             native.lineWidth = (selected ? 2.25 : 1.25) / scale;
             native.strokeStyle = colour;
-            if (faint) native.setLineDash([4 / scale, 4 / scale]);
+            if (faint) native.setLineDash([5 / scale, 4 / scale]);
             native.stroke(path);
             native.setLineDash([]);
             native.globalAlpha = 1;

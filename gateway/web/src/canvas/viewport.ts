@@ -63,7 +63,12 @@ export class Viewport {
   closeUp(box: Box): void {
     const around = Math.max(box.width, box.height) * 0.35 + 4;
     this.frame(
-      { x: box.x - around, y: box.y - around, width: box.width + 2 * around, height: box.height + 2 * around },
+      {
+        x: box.x - around,
+        y: box.y - around,
+        width: box.width + 2 * around,
+        height: box.height + 2 * around,
+      },
       0,
       MOST_SCALE / 2,
     );

@@ -4,7 +4,15 @@ import type { Viewport } from "../canvas/viewport";
 import type { Editor } from "./editor";
 
 /** What is being drawn: clicks, box, stroke, polygon, the brush's ring and the keyboard's cursor. */
-export function EditLayer({ editor, viewport, colour }: { editor: Editor; viewport: Viewport; colour: string }) {
+export function EditLayer({
+  editor,
+  viewport,
+  colour,
+}: {
+  editor: Editor;
+  viewport: Viewport;
+  colour: string;
+}) {
   const { gesture, prompt, editing, tool, pointer, cursor, radius } = useStore(editor.store);
   const scale = useStore(viewport.store, (view) => view.scale);
   const pixel = 1 / scale;
@@ -51,7 +59,12 @@ export function EditLayer({ editor, viewport, colour }: { editor: Editor; viewpo
       )}
       {prompt?.points.map((point, index) => (
         <Group key={index} x={point.x} y={point.y} scaleX={pixel} scaleY={pixel}>
-          <Circle radius={7} fill={point.positive ? "#ffffff" : "#101215"} stroke={point.positive ? "#101215" : "#ffffff"} strokeWidth={2} />
+          <Circle
+            radius={7}
+            fill={point.positive ? "#ffffff" : "#101215"}
+            stroke={point.positive ? "#101215" : "#ffffff"}
+            strokeWidth={2}
+          />
           <Line points={[-3.5, 0, 3.5, 0]} stroke={point.positive ? "#101215" : "#ffffff"} strokeWidth={2} />
           {point.positive && <Line points={[0, -3.5, 0, 3.5]} stroke="#101215" strokeWidth={2} />}
         </Group>

@@ -16,15 +16,18 @@ interface Props {
   readonly instances: readonly Instance[];
   readonly selectedId: string | null;
   readonly empty: string;
+  readonly writable: boolean;
+  /** The phrase is thought absent: what is out was masked wrongly. */
+  readonly absent: boolean;
 }
 
 /** The pair's instances by number, with what the models said about each. */
-export function ObjectList({ editor, instances, selectedId, empty }: Props) {
+export function ObjectList({ editor, instances, selectedId, empty, writable, absent }: Props) {
   if (instances.length === 0) return <p className="hint">{empty}</p>;
   return (
     <ul className="objects">
       {instances.map((instance, index) => (
-        <li key={instance.id} data-object={instance.id} data-dropped={instance.dropped}>
+        <li key={instance.id} data-object={instance.id} data-dropped={instance.dropped && !absent}>
           <button
             type="button"
             className="object"
@@ -34,7 +37,9 @@ export function ObjectList({ editor, instances, selectedId, empty }: Props) {
           >
             <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
             <span className="number">{index + 1}</span>
-            <span className="what">{described(instance)}</span>
+            <span className="what">
+              {absent && instance.dropped ? "masked wrongly" : described(instance)}
+            </span>
             {instance.made && instance.made.score > 0 && !instance.dropped && (
               <span className="figure">{instance.made.score.toFixed(2)}</span>
             )}
@@ -42,6 +47,7 @@ export function ObjectList({ editor, instances, selectedId, empty }: Props) {
           <button
             type="button"
             className="quiet"
+            disabled={!writable}
             aria-label={`${instance.dropped ? "Take back" : "Take out"} object ${index + 1}`}
             onMouseDown={(event) => event.preventDefault()}
             onClick={() => editor.toggle(instance.id)}
@@ -59,7 +65,11 @@ function described(instance: Instance): string {
   if (!instance.rle) return instance.box ? "box only" : "draw it";
   if (instance.made && instance.made.rle.counts === instance.rle.counts) {
     const choice = instance.made.verification?.choice;
-    return choice ? (CHOICES[choice] ?? choice) : instance.made.made_by?.annotator ? "by a person" : "proposed";
+    return choice
+      ? (CHOICES[choice] ?? choice)
+      : instance.made.made_by?.annotator
+        ? "by a person"
+        : "proposed";
   }
   return `${instance.made ? "corrected" : "drawn"}, ${geometryOf(instance.rle).area.toLocaleString("en")} px`;
 }

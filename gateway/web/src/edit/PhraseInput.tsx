@@ -27,7 +27,10 @@ export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }
     .map((phrase) => ({ phrase, note: "in this image" }));
   const others = known
     .filter(({ phrase }) => !near.includes(phrase))
-    .map(({ phrase, source, count }) => ({ phrase, note: source === "used" ? `used ${count}×` : "ontology" }));
+    .map(({ phrase, source, count }) => ({
+      phrase,
+      note: source === "used" ? `used ${count}×` : "ontology",
+    }));
   const options = [...here, ...others].slice(0, 9);
 
   const onKey = (event: KeyboardEvent): void => {
@@ -66,24 +69,24 @@ export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }
         }}
         onKeyDown={onKey}
       />
-      {/* biome-ignore lint/a11y/useFocusableInteractive: the focus stays in the input, which names the active option */}
-      <ul id={list} role="listbox" aria-label="Known phrases">
+      <div id={list} role="listbox" className="options" aria-label="Known phrases" tabIndex={-1}>
         {options.map(({ phrase, note }, index) => (
-          // biome-ignore lint/a11y/useFocusableInteractive: as above
-          // biome-ignore lint/a11y/useKeyWithClickEvents: the input has the keys
-          <li
+          <div
             key={phrase}
             id={`${list}-${index}`}
             role="option"
+            tabIndex={-1}
             aria-selected={index === chosen}
-            onMouseDown={(event) => event.preventDefault()}
-            onClick={() => onPick(phrase)}
+            onMouseDown={(event) => {
+              event.preventDefault();
+              onPick(phrase);
+            }}
           >
             <span>{phrase}</span>
             <span className="note">{note}</span>
-          </li>
+          </div>
         ))}
-      </ul>
+      </div>
     </div>
   );
 }

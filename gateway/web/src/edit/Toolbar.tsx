@@ -3,9 +3,9 @@ import { ActionButton } from "../ui/Keys";
 import type { Editor } from "./editor";
 import { TOOLS } from "./tools";
 
-/** The tools, over the image, while it is edited. */
+/** The tools, above the image, while it is edited. */
 export function Toolbar({ editor }: { editor: Editor }) {
-  const { tool, radius, asking, past, future } = useStore(editor.store);
+  const { tool, radius, asking } = useStore(editor.store);
   const brush = tool === "brush" || tool === "eraser";
   return (
     <div className="toolbar" role="toolbar" aria-label="Tools">
@@ -32,10 +32,10 @@ export function Toolbar({ editor }: { editor: Editor }) {
           {Math.round(2 * radius)} px
         </label>
       )}
-      <ActionButton action="everywhere.undo" label="Undo" disabled={past.length === 0} run={() => editor.undo()} />
-      <ActionButton action="everywhere.redo" label="Redo" disabled={future.length === 0} run={() => editor.redo()} />
+      <output className="asking">
+        {asking ? "Asking the model…" : TOOLS.find(({ name }) => name === tool)?.help}
+      </output>
       <ActionButton action="edit.finish" label="Done" run={() => editor.stopEditing()} />
-      <output className="asking">{asking ? "Asking the model…" : TOOLS.find(({ name }) => name === tool)?.help}</output>
     </div>
   );
 }

@@ -46,7 +46,12 @@ interface Snapshot {
 
 /** A drawing that has begun. */
 export type Gesture =
-  | { readonly kind: "stroke"; readonly points: readonly Point[]; readonly erase: boolean; readonly radius: number }
+  | {
+      readonly kind: "stroke";
+      readonly points: readonly Point[];
+      readonly erase: boolean;
+      readonly radius: number;
+    }
   | { readonly kind: "polygon"; readonly points: readonly Point[] }
   | { readonly kind: "box"; readonly from: Point; readonly to: Point };
 
@@ -115,7 +120,11 @@ export class Editor {
       hidden: false,
     }));
     this.store.subscribe((now, before) => {
-      if (now.work !== before.work || now.selectedId !== before.selectedId || now.editing !== before.editing) {
+      if (
+        now.work !== before.work ||
+        now.selectedId !== before.selectedId ||
+        now.editing !== before.editing
+      ) {
         this.keepNow();
       } else if (now.gesture !== before.gesture && !this.timer) {
         this.timer = window.setTimeout(() => this.keepNow(), GESTURE_MS);
@@ -155,8 +164,13 @@ export class Editor {
       return;
     }
     const { work, pairKey, selectedId, prompt, gesture, editing, tool } = this.state;
-    const draft = { work: { work, pairKey, selectedId, prompt, gesture, editing, tool }, seconds: this.watch.total };
-    keepDraft(this.task.id, draft).catch((error: unknown) => complain(error, "This browser could not keep the draft:"));
+    const draft = {
+      work: { work, pairKey, selectedId, prompt, gesture, editing, tool },
+      seconds: this.watch.total,
+    };
+    keepDraft(this.task.id, draft).catch((error: unknown) =>
+      complain(error, "This browser could not keep the draft:"),
+    );
   }
 
   /** The decision is on its way; its draft is dropped once it is saved. */
@@ -367,7 +381,8 @@ export class Editor {
 
   resizeBrush(factor: number): void {
     const { radius } = this.state;
-    const next = factor > 1 ? Math.max(radius + 0.5, radius * factor) : Math.min(radius - 0.5, radius * factor);
+    const next =
+      factor > 1 ? Math.max(radius + 0.5, radius * factor) : Math.min(radius - 0.5, radius * factor);
     this.store.setState({ radius: Math.min(this.task.image.width / 4, Math.max(0.5, next)) });
   }
 

@@ -62,7 +62,10 @@ export function useEditor(held: Held | null, ahead: readonly Held[], start: Star
 /** The open tasks after the one that is shown. */
 export function aheadOf(items: readonly Held[], currentId: string | null): readonly Held[] {
   const at = items.findIndex((held) => held.task.id === currentId);
-  return items.slice(at + 1).filter(isOpen).slice(0, 3);
+  return items
+    .slice(at + 1)
+    .filter(isOpen)
+    .slice(0, 3);
 }
 
 /** Drafts of decisions that are saved are no longer needed. */

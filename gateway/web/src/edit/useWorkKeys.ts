@@ -36,8 +36,8 @@ export function useWorkKeys(
       else viewport.fit();
     },
     hide: () => editor?.store.setState(({ hidden }) => ({ hidden: !hidden })),
-    nextObject: () => editor?.cycle(1, instances) ?? false,
-    previousObject: () => editor?.cycle(-1, instances) ?? false,
+    nextObject: () => void editor?.cycle(1, instances),
+    previousObject: () => void editor?.cycle(-1, instances),
     left: () => move(-1, 0),
     right: () => move(1, 0),
     up: () => move(0, -1),

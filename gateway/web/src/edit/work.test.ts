@@ -1,6 +1,16 @@
 import { describe, expect, it } from "vitest";
 import type { Mask, ReviewTask } from "../api/types";
-import { changeInstance, changePair, emptyPair, labelled, OWN, reviewed, startAnnotate, startReview, without } from "./work";
+import {
+  changeInstance,
+  changePair,
+  emptyPair,
+  labelled,
+  OWN,
+  reviewed,
+  startAnnotate,
+  startReview,
+  without,
+} from "./work";
 
 function mask(counts: string): Mask {
   return {
@@ -31,7 +41,13 @@ function task(polarity: "positive" | "negative" = "positive"): ReviewTask {
     exhaustive: false,
     made_by: null,
   };
-  return { pair, regions: [{ box: [0, 0, 2, 2], mask: mask("04<") }, { box: [1, 1, 2, 2], mask: null }] } as never;
+  return {
+    pair,
+    regions: [
+      { box: [0, 0, 2, 2], mask: mask("04<") },
+      { box: [1, 1, 2, 2], mask: null },
+    ],
+  } as never;
 }
 
 describe("a review submitted as it is", () => {
@@ -60,14 +76,24 @@ describe("a review submitted as it is", () => {
 
   it("takes new phrases along that have an instance", () => {
     const start = startReview(task(), null);
-    const instance = { id: "i", rle: { size: [4, 4] as const, counts: "52203" }, box: null, made: null, dropped: false };
-    const work = { pairs: [...start.pairs, { ...emptyPair("n", "dog"), instances: [instance] }, emptyPair("m", "cat")] };
+    const instance = {
+      id: "i",
+      rle: { size: [4, 4] as const, counts: "52203" },
+      box: null,
+      made: null,
+      dropped: false,
+    };
+    const work = {
+      pairs: [...start.pairs, { ...emptyPair("n", "dog"), instances: [instance] }, emptyPair("m", "cat")],
+    };
     expect(reviewed(task(), work).pairs.map(({ phrase }) => phrase)).toEqual(["red boat", "dog"]);
   });
 
   it("makes a negative that is marked a positive", () => {
     const start = startReview(task("negative"), null);
-    const work = changeInstance(changePair(start, OWN, { polarity: "positive" }), `${OWN}-1`, { dropped: false });
+    const work = changeInstance(changePair(start, OWN, { polarity: "positive" }), `${OWN}-1`, {
+      dropped: false,
+    });
     expect(reviewed(task("negative"), work)).toMatchObject({
       kind: "edit",
       pairs: [{ polarity: "positive", hard_negative: false, masks: [{ rle: { counts: "06" } }] }],

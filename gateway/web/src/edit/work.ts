@@ -61,7 +61,9 @@ export function startAnnotate(task: ReviewTask, earlier: Earlier | null): Work {
       dropped: false,
     }))
     .filter(({ rle }) => !rle || !used.has(rle.counts));
-  return { pairs: [emptyPair(UNLABELLED, ""), ...pairs].map((p, i) => (i === 0 ? { ...p, instances: regions } : p)) };
+  return {
+    pairs: [emptyPair(UNLABELLED, ""), ...pairs].map((p, i) => (i === 0 ? { ...p, instances: regions } : p)),
+  };
 }
 
 export function emptyPair(key: string, phrase: string): WorkPair {
@@ -124,7 +126,10 @@ export function without(work: Work, id: string): Work {
   const instance = instanceOf(work, id);
   if (instance?.made || instance?.box) return changeInstance(work, id, { dropped: true });
   return {
-    pairs: work.pairs.map((pair) => ({ ...pair, instances: pair.instances.filter((each) => each.id !== id) })),
+    pairs: work.pairs.map((pair) => ({
+      ...pair,
+      instances: pair.instances.filter((each) => each.id !== id),
+    })),
   };
 }
 
@@ -141,7 +146,12 @@ export function labelled(work: Work, id: string, phrase: string): Work {
       .map((pair) => ({ ...pair, instances: pair.instances.filter((each) => each.id !== id) }))
       .map((pair) =>
         pair.key === key
-          ? { ...pair, polarity: "positive" as const, hardNegative: false, instances: [...pair.instances, instance] }
+          ? {
+              ...pair,
+              polarity: "positive" as const,
+              hardNegative: false,
+              instances: [...pair.instances, instance],
+            }
           : pair,
       )
       .filter((pair) => pair.key === UNLABELLED || pair.polarity === "negative" || pair.instances.length > 0),
@@ -163,7 +173,14 @@ export function decided(pair: WorkPair): DecidedPair {
     exhaustive: positive && pair.complete === true,
     masks: positive
       ? kept(pair).flatMap(({ rle }) =>
-          rle ? [{ rle: { size: [rle.size[0], rle.size[1]] as [number, number], counts: rle.counts }, box: null }] : [],
+          rle
+            ? [
+                {
+                  rle: { size: [rle.size[0], rle.size[1]] as [number, number], counts: rle.counts },
+                  box: null,
+                },
+              ]
+            : [],
         )
       : [],
   };

@@ -33,7 +33,12 @@ export function KeysOverlay({ onClose }: { onClose(): void }) {
     <Dialog title="Keys" wide onClose={onClose}>
       <p className="hint">
         Press a key's button and then the key that you would rather have. Kept in this browser.
-        <button type="button" className="quiet" onClick={reset} disabled={Object.keys(overrides).length === 0}>
+        <button
+          type="button"
+          className="quiet"
+          onClick={reset}
+          disabled={Object.keys(overrides).length === 0}
+        >
           Reset all
         </button>
       </p>

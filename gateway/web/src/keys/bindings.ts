@@ -32,7 +32,9 @@ export function keysOf(action: Action, overrides: Overrides): readonly Combo[] {
 
 /** The action that a combination means in the context; null for none. */
 export function actionFor(combo: Combo, context: Context, overrides: Overrides): Action | null {
-  return ACTIONS.find((action) => action.context === context && keysOf(action, overrides).includes(combo)) ?? null;
+  return (
+    ACTIONS.find((action) => action.context === context && keysOf(action, overrides).includes(combo)) ?? null
+  );
 }
 
 /** What else has the combination where the action counts: a key cannot mean two things. */

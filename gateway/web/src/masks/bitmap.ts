@@ -1,6 +1,6 @@
 /** A mask that is being drawn: one byte a pixel, rows after one another; drawing is exact, without blurred edges. */
 
-import { type Box, type Rle, countsOf, runsOf } from "./rle";
+import { type Box, countsOf, type Rle, runsOf } from "./rle";
 
 export interface Point {
   readonly x: number;
@@ -96,7 +96,8 @@ export class Bitmap {
       const crossings: number[] = [];
       points.forEach((a, index) => {
         const b = points[(index + 1) % points.length] ?? a;
-        if (a.y <= centre !== b.y <= centre) crossings.push(a.x + ((centre - a.y) / (b.y - a.y)) * (b.x - a.x));
+        if (a.y <= centre !== b.y <= centre)
+          crossings.push(a.x + ((centre - a.y) / (b.y - a.y)) * (b.x - a.x));
       });
       crossings.sort((first, second) => first - second);
       for (let index = 0; index + 1 < crossings.length; index += 2) {

@@ -6,8 +6,23 @@ const SIZE = [40, 60] as const;
 
 it("is the same on a part of the image as on the whole", () => {
   const whole = new Bitmap(60, 40);
-  const first = { points: [{ x: 50, y: 5 }, { x: 58, y: 30 }], radius: 4, erase: false };
-  const second = { points: [{ x: 54, y: 20 }, { x: 20, y: 22 }, { x: 3, y: 38 }], radius: 2.5, erase: false };
+  const first = {
+    points: [
+      { x: 50, y: 5 },
+      { x: 58, y: 30 },
+    ],
+    radius: 4,
+    erase: false,
+  };
+  const second = {
+    points: [
+      { x: 54, y: 20 },
+      { x: 20, y: 22 },
+      { x: 3, y: 38 },
+    ],
+    radius: 2.5,
+    erase: false,
+  };
   const third = { points: [{ x: 55, y: 15 }], radius: 6, erase: true };
   let rle = null;
   for (const stroke of [first, second, third]) {
@@ -28,7 +43,11 @@ it("leaves no mask where all is erased, and the mask as it is outside of the ima
 
 it("adds polygons", () => {
   const whole = new Bitmap(60, 40);
-  const points = [{ x: 5, y: 5 }, { x: 30, y: 8 }, { x: 18, y: 33 }];
+  const points = [
+    { x: 5, y: 5 },
+    { x: 30, y: 8 },
+    { x: 18, y: 33 },
+  ];
   whole.polygon(points, 1);
   expect(withPolygon(null, SIZE, points)).toEqual(whole.toRle());
 });

@@ -27,7 +27,11 @@ export function stroked(rle: Rle | null, size: readonly [number, number], stroke
 }
 
 /** The mask with a polygon's inside added. */
-export function withPolygon(rle: Rle | null, size: readonly [number, number], points: readonly Point[]): Rle | null {
+export function withPolygon(
+  rle: Rle | null,
+  size: readonly [number, number],
+  points: readonly Point[],
+): Rle | null {
   return changed(rle, size, around(points, 0), (bitmap, left, top) => {
     bitmap.polygon(
       points.map((point) => ({ x: point.x - left, y: point.y - top })),

@@ -3,15 +3,7 @@
  * without black, which is the surround. Objects are also numbered, so that no colour has to be told from another.
  */
 
-export const PALETTE = [
-  "#56b4e9",
-  "#e69f00",
-  "#009e73",
-  "#f0e442",
-  "#cc79a7",
-  "#d55e00",
-  "#0072b2",
-] as const;
+export const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"] as const;
 
 /** The colour of the instance at a place in its pair. */
 export function colourOf(index: number): string {

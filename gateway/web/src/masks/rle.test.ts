@@ -119,13 +119,29 @@ describe("drawing", () => {
   it("outside of the image does nothing", () => {
     const bitmap = new Bitmap(4, 4);
     expect(bitmap.capsule({ x: -9, y: -9 }, { x: -5, y: -9 }, 2, 1)).toBeNull();
-    expect(bitmap.polygon([{ x: 1, y: 1 }, { x: 2, y: 2 }], 1)).toBeNull();
+    expect(
+      bitmap.polygon(
+        [
+          { x: 1, y: 1 },
+          { x: 2, y: 2 },
+        ],
+        1,
+      ),
+    ).toBeNull();
     expect(bitmap.isEmpty()).toBe(true);
   });
 
   it("of a polygon fills its inside, cut at the image's edge", () => {
     const bitmap = new Bitmap(4, 3);
-    bitmap.polygon([{ x: 1, y: 1 }, { x: 9, y: 1 }, { x: 9, y: 9 }, { x: 1, y: 9 }], 1);
+    bitmap.polygon(
+      [
+        { x: 1, y: 1 },
+        { x: 9, y: 1 },
+        { x: 9, y: 9 },
+        { x: 1, y: 9 },
+      ],
+      1,
+    );
     expect(bitmap.data).toEqual(drawn("....", ".###", ".###").data);
   });
 });

@@ -48,7 +48,8 @@ export function FilterButton({ filter, types, onFilter }: Props) {
             {types.length > 1 &&
               types.map((type) => (
                 <label key={type} className="check">
-                  <input type="checkbox" name={type} defaultChecked={filter.types.includes(type)} /> {NAMES[type]}
+                  <input type="checkbox" name={type} defaultChecked={filter.types.includes(type)} />{" "}
+                  {NAMES[type]}
                 </label>
               ))}
             <label>
@@ -57,7 +58,13 @@ export function FilterButton({ filter, types, onFilter }: Props) {
             </label>
             <label>
               Only of this job
-              <input type="text" name="job" maxLength={100} placeholder="job_…" defaultValue={filter.jobId ?? ""} />
+              <input
+                type="text"
+                name="job"
+                maxLength={100}
+                placeholder="job_…"
+                defaultValue={filter.jobId ?? ""}
+              />
             </label>
             <div className="row">
               <button type="submit" className="button primary">

@@ -17,7 +17,8 @@ export function LeaseState({ desk, held }: { desk: Desk; held: Held }) {
     return (
       <div className="banner" role="alert" data-testid="lease-lost">
         <span>
-          <strong>This task is no longer yours:</strong> {held.lost}. What you have drawn is kept in this browser.
+          <strong>This task is no longer yours:</strong> {held.lost}. What you have drawn is kept in this
+          browser.
         </span>
         <button type="button" className="button" onClick={() => void desk.retake(held)}>
           Take it back
@@ -31,7 +32,9 @@ export function LeaseState({ desk, held }: { desk: Desk; held: Held }) {
   if (left > SHOWN_BELOW) return null;
   return (
     <div className="banner mild" role="status">
-      {left > 0 ? `Held for ${left} s more unless you go on.` : "The time of this task has run out; taking it back…"}
+      {left > 0
+        ? `Held for ${left} s more unless you go on.`
+        : "The time of this task has run out; taking it back…"}
     </div>
   );
 }

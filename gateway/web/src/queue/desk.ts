@@ -6,7 +6,15 @@
 import { createStore, type StoreApi } from "zustand/vanilla";
 import { serverNow } from "../api/clock";
 import { Refused, Unreachable, wording } from "../api/problem";
-import { type LeaseFilter, leaseTask, leaseTasks, releaseTask, renewLease, skipTask, undo } from "../api/routes";
+import {
+  type LeaseFilter,
+  leaseTask,
+  leaseTasks,
+  releaseTask,
+  renewLease,
+  skipTask,
+  undo,
+} from "../api/routes";
 import type { DecidedPair, LeasedTask, Reopened, ReviewTask } from "../api/types";
 import { complain, inform } from "../ui/notices";
 import { idleSeconds } from "./activity";
@@ -90,7 +98,10 @@ export class Desk {
     const open = this.state.items.filter((held) => !held.decided && !held.lost);
     const begun = await Promise.all(open.map((held) => hasDraft(held.task.id)));
     const untouched = open.filter((_, index) => !begun[index]);
-    await keep(this.place, open.filter((_, index) => begun[index]));
+    await keep(
+      this.place,
+      open.filter((_, index) => begun[index]),
+    );
     await Promise.allSettled(untouched.map((held) => releaseTask(held.task.id, held.leaseId)));
   }
 
@@ -188,7 +199,8 @@ export class Desk {
   drop(taskId: string): void {
     const rest = this.state.items.filter((held) => held.task.id !== taskId);
     this.store.setState({ items: rest });
-    if (this.state.currentId === taskId) this.store.setState({ currentId: rest.find(isOpen)?.task.id ?? null });
+    if (this.state.currentId === taskId)
+      this.store.setState({ currentId: rest.find(isOpen)?.task.id ?? null });
     this.persist();
     void this.fill();
   }

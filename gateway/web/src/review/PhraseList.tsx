@@ -22,7 +22,11 @@ export function PhraseList({ rows, pairKey, taskId, onRow }: Props) {
               className="phrase-row"
               aria-current={current ? "true" : undefined}
               disabled={!row.taskId}
-              title={row.taskId ? undefined : "Not among your tasks: decided, accepted by the models, or another person's"}
+              title={
+                row.taskId
+                  ? undefined
+                  : "Not among your tasks: decided, accepted by the models, or another person's"
+              }
               onMouseDown={(event) => event.preventDefault()}
               onClick={() => onRow(index)}
             >

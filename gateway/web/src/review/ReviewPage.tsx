@@ -45,7 +45,16 @@ function Review({ desk, filter, onFilter }: Props) {
   if (!held || !editor) {
     return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={NO_FILTER.types} />;
   }
-  return <ReviewTask key={editor.task.id} desk={desk} held={held} editor={editor} filter={filter} onFilter={onFilter} />;
+  return (
+    <ReviewTask
+      key={editor.task.id}
+      desk={desk}
+      held={held}
+      editor={editor}
+      filter={filter}
+      onFilter={onFilter}
+    />
+  );
 }
 
 function startOf(held: Held) {
@@ -97,7 +106,11 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
       return;
     }
     editor.change({
-      work: changePair(editor.state.work, own.key, { polarity: "negative", hardNegative: true, complete: null }),
+      work: changePair(editor.state.work, own.key, {
+        polarity: "negative",
+        hardNegative: true,
+        complete: null,
+      }),
     });
     const { kind, pairs } = reviewed(task, editor.state.work);
     conclude(kind, pairs);
@@ -117,7 +130,12 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
     }
     const key = `pair-${crypto.randomUUID()}`;
     const added = { ...emptyPair(key, phrase), complete: true };
-    editor.change({ work: { pairs: [...editor.state.work.pairs, added] }, pairKey: key, selectedId: null, prompt: null });
+    editor.change({
+      work: { pairs: [...editor.state.work.pairs, added] },
+      pairKey: key,
+      selectedId: null,
+      prompt: null,
+    });
     editor.begin();
   };
   const openRow = (index: number): void => {
@@ -148,7 +166,8 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
       reject,
       rejectPair: () => conclude("reject", []),
       absent,
-      complete: () => pair && editor.change({ work: changePair(work, pair.key, { complete: !pair.complete }) }),
+      complete: () =>
+        pair && editor.change({ work: changePair(work, pair.key, { complete: !pair.complete }) }),
       remove: () => editor.toggle(selectedId),
       edit: () => editor.edit(),
       add: () => editor.begin(),
@@ -160,6 +179,7 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
   return (
     <main className="work">
       <section className="stage" data-region="image" aria-label="Image">
+        {editing && writable && <Toolbar editor={editor} />}
         <ImageCanvas
           image={task.image}
           viewport={viewport}
@@ -171,7 +191,6 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
         >
           <EditLayer editor={editor} viewport={viewport} colour={colourOf(Math.max(0, at))} />
         </ImageCanvas>
-        {editing && writable && <Toolbar editor={editor} />}
         {hidden && <p className="stage-note">Masks are hidden</p>}
         <LeaseState desk={desk} held={held} />
       </section>

@@ -45,9 +45,11 @@ export function ReviewPanel(props: Props) {
       <div className="panel-scroll">
         <header className="pair-head">
           <p className="eyebrow">
-            {negative ? "Is it truly absent?" : "Is every one of these masked?"}
+            {negative ? "Truly absent?" : "Right, and all of them?"}
             <span className="spring" />
-            {at + 1} of {items.length}
+            <span className="place">
+              {at + 1} of {items.length}
+            </span>
             <FilterButton {...props} types={["review", "negative"]} />
           </p>
           <h1 data-testid="phrase">{pair.phrase}</h1>
@@ -80,6 +82,8 @@ export function ReviewPanel(props: Props) {
             editor={editor}
             instances={pair.instances}
             selectedId={selectedId}
+            writable={!held.decided}
+            absent={negative}
             empty={negative ? "Nothing." : "None yet. Add the first one."}
           />
           {!negative && !held.decided && (
@@ -129,7 +133,12 @@ export function ReviewPanel(props: Props) {
               "saved"
             )}
           </p>
-          <ActionButton action="everywhere.undo" label="Undo last decision" disabled={undoing} run={act.undo} />
+          <ActionButton
+            action="everywhere.undo"
+            label="Undo last decision"
+            disabled={undoing}
+            run={act.undo}
+          />
         </footer>
       ) : (
         <footer className="actions">
