@@ -11,6 +11,7 @@ from gateway.cli import (
     dead_letters,
     evaluate,
     exports,
+    figures,
     images,
     jobs,
     keys,
@@ -48,6 +49,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(images.app, name="images")
 app.add_typer(exports.app, name="exports")
 app.add_typer(reviews.app, name="reviews")
+app.command("pairs")(figures.pairs)
+app.command("statistics")(figures.statistics)
+app.command("whoami")(figures.whoami)
 app.command("lag")(operations.lag)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(operations.models, name="models")

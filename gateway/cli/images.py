@@ -71,11 +71,13 @@ def overlay(
         Path | None, typer.Option("--out", "-o", help="PNG to write. Default: IMAGE-ID.png.")
     ] = None,
     job: OfJob = None,
+    waiting: Annotated[bool, typer.Option(help="Also pairs that wait for people.")] = False,
     as_json: Json = False,
 ) -> None:
     """Save the picture with its masks."""
     with client_of(context) as client:
-        _save(client.overlay(image_id, job_id=job), out or Path(f"{image_id}.png"), as_json)
+        drawn = client.overlay(image_id, job_id=job, waiting=waiting)
+    _save(drawn, out or Path(f"{image_id}.png"), as_json)
 
 
 @app.command()

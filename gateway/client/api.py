@@ -32,6 +32,8 @@ from gateway.schemas import (
     ExportFormat,
     ExportList,
     ExportRequest,
+    GalleryItem,
+    GalleryPage,
     HardNegative,
     HardNegativeList,
     HardNegativesRequest,
@@ -51,10 +53,13 @@ from gateway.schemas import (
     LeasedTaskList,
     LeaseProof,
     LeaseRequest,
+    Me,
     Model,
     ModelList,
     NewKey,
     PartitionLag,
+    PhraseSuggestion,
+    PhraseSuggestions,
     PromptMask,
     PromptPoint,
     Queues,
@@ -112,6 +117,9 @@ class Api:
     def report(self, job_id: str) -> Flow[Report]:
         return self._model(Report, _get("/v1/jobs", job_id, "report"))
 
+    def pairs(self, job_id: str, filters: Mapping[str, str | float | None]) -> Items[GalleryItem]:
+        return Items(self._pairs(job_id, {name: str(v) for name, v in filters.items() if v is not None}))
+
     def watch(self, job_id: str, timeout: float | None) -> Items[Job]:
         return Items(self._following.watch(job_id, timeout))
 
@@ -123,11 +131,13 @@ class Api:
     def content(self, image_id: str) -> Flow[bytes]:
         return self._bytes(_get("/v1/images", image_id, "content"))
 
-    def annotations(self, image_id: str, job_id: str | None) -> Flow[Annotations]:
-        return self._model(Annotations, _get("/v1/images", image_id, "annotations", params=_of_job(job_id)))
+    def annotations(self, image_id: str, job_id: str | None, waiting: bool) -> Flow[Annotations]:
+        params = {**_of_job(job_id), **({"waiting": "true"} if waiting else {})}
+        return self._model(Annotations, _get("/v1/images", image_id, "annotations", params=params))
 
-    def overlay(self, image_id: str, job_id: str | None) -> Flow[bytes]:
-        return self._bytes(_get("/v1/images", image_id, "overlay.png", params=_of_job(job_id)))
+    def overlay(self, image_id: str, job_id: str | None, waiting: bool) -> Flow[bytes]:
+        params = {**_of_job(job_id), **({"waiting": "true"} if waiting else {})}
+        return self._bytes(_get("/v1/images", image_id, "overlay.png", params=params))
 
     # --- people's work
 
@@ -195,6 +205,10 @@ class Api:
     def queues(self, job_id: str | None) -> Flow[Queues]:
         return self._model(Queues, _get("/v1/reviews/queues", params=_of_job(job_id)))
 
+    def phrases(self, prefix: str, limit: int) -> Flow[list[PhraseSuggestion]]:
+        request = _get("/v1/phrases", params={"prefix": prefix, "limit": str(limit)})
+        return (yield from self._model(PhraseSuggestions, request)).items
+
     def statistics(self, job_id: str | None, hours: float | None) -> Flow[Statistics]:
         params = {**_of_job(job_id), **({"hours": f"{hours:g}"} if hours is not None else {})}
         return self._model(Statistics, _get("/v1/statistics", params=params))
@@ -242,6 +256,9 @@ class Api:
     def models(self) -> Flow[list[Model]]:
         return (yield from self._model(ModelList, _get("/v1/models"))).items
 
+    def me(self) -> Flow[Me]:
+        return self._model(Me, _get("/v1/me"))
+
     def keys(self) -> Flow[list[Key]]:
         return (yield from self._model(KeyList, _get("/v1/keys"))).items
 
@@ -264,6 +281,15 @@ class Api:
     def _bytes(self, request: Request) -> Flow[bytes]:
         response = yield from self._retrying.call(request)
         return response.content
+
+    def _pairs(self, job_id: str, filters: Mapping[str, str]) -> Flow[None]:
+        cursor: str | None = ""
+        while cursor is not None:
+            turn = {**filters, **({"cursor": cursor} if cursor else {})}
+            answer = yield from self._model(GalleryPage, _get("/v1/jobs", job_id, "pairs", params=turn))
+            for item in answer.items:
+                yield Emit(item)
+            cursor = answer.next_cursor
 
     def _pages(
         self, page: type[JobPage | JobImagePage], request: Request, size: int, params: Mapping[str, str]

@@ -24,6 +24,7 @@ from gateway.schemas import (
     DecisionKind,
     Export,
     ExportFormat,
+    GalleryItem,
     HardNegative,
     Image,
     ImageState,
@@ -33,9 +34,12 @@ from gateway.schemas import (
     Key,
     Lease,
     LeasedTask,
+    Me,
     Model,
     NewKey,
     PartitionLag,
+    PhraseSuggestion,
+    Polarity,
     PromptMask,
     PromptPoint,
     Queues,
@@ -46,6 +50,7 @@ from gateway.schemas import (
     Segmented,
     Statistics,
     TaskType,
+    Verdict,
 )
 
 
@@ -112,6 +117,31 @@ class AsyncClient:
     def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
         return self._iterate(self._api.watch(job_id, timeout))
 
+    def pairs(
+        self,
+        job_id: str,
+        *,
+        phrase: str | None = None,
+        polarity: Polarity | None = None,
+        verdict: Verdict | None = None,
+        min_score: float | None = None,
+        max_score: float | None = None,
+        model: str | None = None,
+        annotator: str | None = None,
+        page_size: int = 50,
+    ) -> AsyncIterator[GalleryItem]:
+        filters = {
+            "phrase": phrase,
+            "polarity": polarity,
+            "verdict": verdict,
+            "min_score": min_score,
+            "max_score": max_score,
+            "model": model,
+            "annotator": annotator,
+            "limit": page_size,
+        }
+        return self._iterate(self._api.pairs(job_id, filters))
+
     async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:  # noqa: ASYNC109 (as `Client`)
         async for job in self.watch(job_id, timeout=timeout):
             last = job
@@ -123,11 +153,13 @@ class AsyncClient:
     async def content(self, image_id: str) -> bytes:
         return await self._run(self._api.content(image_id))
 
-    async def annotations(self, image_id: str, *, job_id: str | None = None) -> Annotations:
-        return await self._run(self._api.annotations(image_id, job_id))
+    async def annotations(
+        self, image_id: str, *, job_id: str | None = None, waiting: bool = False
+    ) -> Annotations:
+        return await self._run(self._api.annotations(image_id, job_id, waiting))
 
-    async def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
-        return await self._run(self._api.overlay(image_id, job_id))
+    async def overlay(self, image_id: str, *, job_id: str | None = None, waiting: bool = False) -> bytes:
+        return await self._run(self._api.overlay(image_id, job_id, waiting))
 
     async def segment(
         self,
@@ -186,6 +218,9 @@ class AsyncClient:
     async def queues(self, *, job_id: str | None = None) -> Queues:
         return await self._run(self._api.queues(job_id))
 
+    async def phrases(self, prefix: str = "", *, limit: int = 20) -> list[PhraseSuggestion]:
+        return await self._run(self._api.phrases(prefix, limit))
+
     async def statistics(self, *, job_id: str | None = None, hours: float | None = None) -> Statistics:
         return await self._run(self._api.statistics(job_id, hours))
 
@@ -217,6 +252,9 @@ class AsyncClient:
 
     async def models(self) -> list[Model]:
         return await self._run(self._api.models())
+
+    async def me(self) -> Me:
+        return await self._run(self._api.me())
 
     async def keys(self) -> list[Key]:
         return await self._run(self._api.keys())

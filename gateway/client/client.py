@@ -23,6 +23,7 @@ from gateway.schemas import (
     DecisionKind,
     Export,
     ExportFormat,
+    GalleryItem,
     HardNegative,
     Image,
     ImageState,
@@ -32,9 +33,12 @@ from gateway.schemas import (
     Key,
     Lease,
     LeasedTask,
+    Me,
     Model,
     NewKey,
     PartitionLag,
+    PhraseSuggestion,
+    Polarity,
     PromptMask,
     PromptPoint,
     Queues,
@@ -45,6 +49,7 @@ from gateway.schemas import (
     Segmented,
     Statistics,
     TaskType,
+    Verdict,
 )
 
 
@@ -126,6 +131,32 @@ class Client:
         """
         return self._iterate(self._api.watch(job_id, timeout))
 
+    def pairs(
+        self,
+        job_id: str,
+        *,
+        phrase: str | None = None,
+        polarity: Polarity | None = None,
+        verdict: Verdict | None = None,
+        min_score: float | None = None,
+        max_score: float | None = None,
+        model: str | None = None,
+        annotator: str | None = None,
+        page_size: int = 50,
+    ) -> Iterator[GalleryItem]:
+        """The job's pairs that fit every filter, also those that wait; by phrase, then image."""
+        filters = {
+            "phrase": phrase,
+            "polarity": polarity,
+            "verdict": verdict,
+            "min_score": min_score,
+            "max_score": max_score,
+            "model": model,
+            "annotator": annotator,
+            "limit": page_size,
+        }
+        return self._iterate(self._api.pairs(job_id, filters))
+
     def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
         """The job when the models are done with it (it may then wait for people) or it is cancelled."""
         *_, last = self.watch(job_id, timeout=timeout)
@@ -139,13 +170,16 @@ class Client:
         """The upright picture that annotations refer to, encoded as `Image.media_type` says."""
         return self._run(self._api.content(image_id))
 
-    def annotations(self, image_id: str, *, job_id: str | None = None) -> Annotations:
-        """Annotations of record, of that job or of the newest that has any. See `mask_array`."""
-        return self._run(self._api.annotations(image_id, job_id))
+    def annotations(self, image_id: str, *, job_id: str | None = None, waiting: bool = False) -> Annotations:
+        """Annotations of record, of that job or of the newest that has any. See `mask_array`.
 
-    def overlay(self, image_id: str, *, job_id: str | None = None) -> bytes:
-        """A PNG of the picture with its masks."""
-        return self._run(self._api.overlay(image_id, job_id))
+        `waiting`: also pairs that wait for people; their verdict is `review` or `reject`.
+        """
+        return self._run(self._api.annotations(image_id, job_id, waiting))
+
+    def overlay(self, image_id: str, *, job_id: str | None = None, waiting: bool = False) -> bytes:
+        """A PNG of the picture with its masks; `waiting`: also those that wait for people."""
+        return self._run(self._api.overlay(image_id, job_id, waiting))
 
     def segment(
         self,
@@ -226,6 +260,10 @@ class Client:
         """How much work waits for people, by type and reason."""
         return self._run(self._api.queues(job_id))
 
+    def phrases(self, prefix: str = "", *, limit: int = 20) -> list[PhraseSuggestion]:
+        """Phrases of which a word begins so: the tenant's, most used first, then the ontology's."""
+        return self._run(self._api.phrases(prefix, limit))
+
     def statistics(self, *, job_id: str | None = None, hours: float | None = None) -> Statistics:
         """Figures of the work, of all time or the last hours, of all jobs or one."""
         return self._run(self._api.statistics(job_id, hours))
@@ -265,6 +303,10 @@ class Client:
     def models(self) -> list[Model]:
         """The models that serve."""
         return self._run(self._api.models())
+
+    def me(self) -> Me:
+        """Name, tenant and roles of this client's key."""
+        return self._run(self._api.me())
 
     def keys(self) -> list[Key]:
         """API keys of the tenant."""
