@@ -141,9 +141,10 @@ def _played(
     from gateway.simulate.campaign import play
 
     with client_of(context) as lead, _at_work(context, lead, people, tokens) as clients:
-        models = {model.name: model.weights for model in lead.models()}
         with stderr().status("starting") as progress:
             outcomes = [play(number, setting, lead, clients, out, progress.update) for number in wanted]
+        # Afterwards: an engine that has just started has not loaded them yet.
+        models = {model.name: model.weights for model in lead.models()}
     return report.as_json(outcomes, setting, models)
 
 

@@ -1,4 +1,4 @@
-"""A person makes the mask of one instance: clicks, then a box, then by hand."""
+"""A person makes the mask of one instance: by clicks, else by a box and clicks, else by hand."""
 
 from __future__ import annotations
 
@@ -49,21 +49,22 @@ class Drawing:
         """The mask of an object, bool [H, W] as `truth`; `start`: a mask of it that is to be corrected."""
         self.made += 1
         rules = self._rules
-        best, points = self._clicked(truth, start)
+        best = self._clicked(truth, start)
         if iou(best, truth) < rules.accept_iou:
+            self._effort.spend("key")  # Esc: the clicks are cleared
             self._effort.spend("box")
-            boxed = self._ask(points, [tight_box(truth)], None, truth.shape)
+            boxed = self._ask((), [tight_box(truth)], None, truth.shape)
             best = max(best, boxed, key=lambda one: iou(one, truth))
+            if rules.repair_iou <= iou(best, truth) < rules.accept_iou:
+                best = self._clicked(truth, best)
         if iou(best, truth) < rules.accept_iou and not (best.any() and self._nature.accepts_wrong_mask()):
             self._effort.spend("outline")
             self.by_hand += 1
             best = outlined(truth, self._nature.outline_error())
         return best
 
-    def _clicked(
-        self, truth: NDArray[np.bool_], start: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.bool_], list[PromptPoint]]:
-        """The best mask that clicks give, and the clicks that were kept."""
+    def _clicked(self, truth: NDArray[np.bool_], start: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """The best mask that clicks give; without any that does good, `start`, else an empty one."""
         rules, (height, width) = self._rules, truth.shape
         best = np.zeros_like(truth) if start is None else start
         quality = iou(best, truth)
@@ -84,7 +85,7 @@ class Drawing:
                 points.pop()
                 if not slipped((x, y), landed):
                     break
-        return best, points
+        return best
 
     def _ask(
         self,

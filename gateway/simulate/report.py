@@ -37,7 +37,7 @@ ROWS: Sequence[tuple[str, str, str]] = (
     ("seconds_per_negative", "human seconds a negative pair", ".2f"),
     ("clicks_per_mask", "clicks a mask made or corrected", ".2f"),
     ("masks_by_hand_share", "of these, drawn by hand", ".1%"),
-    ("masks_made_share", "masks that came out and were made or corrected by people", ".1%"),
+    ("masks_made_share", "masks made or corrected by people, over those that came out", ".1%"),
     ("precision@0.5", "precision (IoU .5)", ".1%"),
     ("recall@0.5", "recall (IoU .5)", ".1%"),
     ("precision", "precision (mean over IoU .5 to .95)", ".1%"),

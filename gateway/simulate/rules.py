@@ -26,7 +26,7 @@ class Rules(BaseModel):
     )
     least_gain: float = Field(
         default=0.02,
-        description="A click that gains less IoU is the last one: a box, then an outline follow.",
+        description="A click that gains less IoU is the last one; a box follows, then an outline.",
     )
     label_keys: int = Field(
         default=5,
