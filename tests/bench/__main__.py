@@ -1,4 +1,6 @@
-"""`make bench`: one run on a private stack; tables on the terminal, JSON and Markdown in .tercet/bench."""
+"""`make bench`: one run on a private stack; tables on the terminal, JSON and Markdown in .tercet/bench.
+`python -m tests.bench sam` measures SAM alone, against segment-anything.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from services.kit.inference.triton import connect as connect_triton
 from services.kit.settings import KitSettings
 from services.kit.state.redis import connect as connect_redis
 from tercet.v1 import records_pb2
-from tests.bench import alone, calls, machine, pipeline, report
+from tests.bench import alone, calls, machine, pipeline, report, sam
 from tests.bench.alone import Alone
 from tests.bench.pictures import Picture, in_other_bytes, scenes
 from tests.bench.report import Results
@@ -38,6 +40,8 @@ NARROWEST = 120
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the command."""
+    if arguments[:1] == ["sam"]:
+        return sam.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
         "--images",
