@@ -5,6 +5,8 @@ measure it.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,6 +136,26 @@ def together(
         **{name: round(value, 4) for name, value in metrics.items()},
     }
     typer.echo(json.dumps(report, indent=1))
+
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASSED_ON)
+def quality(context: typer.Context) -> None:
+    """Measure the served models and stage 3 as a whole on held-out scenes; --help tells how."""
+    _compose("run", context.args)
+
+
+@app.command("calibrate-score", context_settings=_PASSED_ON)
+def calibrate_score(context: typer.Context) -> None:
+    """Fit the score's calibration to the served models; --help tells how."""
+    _compose("calibrate-score", context.args)
+
+
+def _compose(command: str, arguments: list[str]) -> None:
+    """Become the program that composes every service: the trainer, a service itself, imports no other."""
+    os.execv(sys.executable, [sys.executable, "-m", "services.quality", command, *arguments])
 
 
 if __name__ == "__main__":
