@@ -32,6 +32,19 @@ export async function picture(imageId: string, signal?: AbortSignal): Promise<Bl
   return response.blob();
 }
 
+/** An answer that goes on coming, such as server-sent events: without the time limit of the others. */
+export async function stream(
+  path: string,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const { key } = session.getState();
+  const headers = new Headers(key ? { Authorization: `Bearer ${key}` } : undefined);
+  const response = await fetch(`${window.location.origin}${path}`, { headers, signal });
+  if (!response.ok) throw refusal(response, await response.json().catch(() => null));
+  if (!response.body) throw new Unreachable();
+  return response.body;
+}
+
 async function authorised(request: Request): Promise<Response> {
   const { key } = session.getState();
   if (key) request.headers.set("Authorization", `Bearer ${key}`);

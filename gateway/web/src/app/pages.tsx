@@ -23,4 +23,10 @@ export const PAGES: readonly PageEntry[] = [
     roles: ["annotator"],
     Page: lazy(() => import("../annotate/AnnotatePage")),
   },
+  {
+    path: "/lead",
+    title: "Lead",
+    roles: ["lead", "submitter"],
+    Page: lazy(() => import("../lead/LeadPage")),
+  },
 ];
