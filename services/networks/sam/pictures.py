@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from services.networks.images import content_hash, decode_image, fit_longest_side
 from services.networks.sam.postprocessing import Frame
@@ -51,3 +52,14 @@ class Pictures:
             while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return picture
+
+
+def fitted_mask(mask: npt.NDArray[np.bool_], frame: Frame) -> npt.NDArray[np.float32]:
+    """The bool mask [H, W] at the size of the frame's input, 0..1: bilinear and antialiased, as the image is.
+
+    To 1/255, which is enough for a prompt: torch's own takes half a second for 12 megapixels, Pillow's
+    hundredths.
+    """
+    size = (frame.input_width, frame.input_height)
+    grey = Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(grey, dtype=np.float32) / 255

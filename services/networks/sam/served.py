@@ -28,7 +28,7 @@ from services.networks.sam.decoding import embed_prompts
 from services.networks.sam.encoding import Encoder, make_encoder
 from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
 from services.networks.sam.factorised import FactorisedDecoder, ImageDecoder
-from services.networks.sam.pictures import Pictures
+from services.networks.sam.pictures import Pictures, fitted_mask
 from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
 from services.networks.sam.prompts import mask_logits_of
 from services.networks.settings import NetworkSettings
@@ -166,11 +166,9 @@ class ServedSam(BatchedModel[Prompt]):
         if prompt.mask is None:
             return None
         frame = prompt.frame
-        full = torch.from_numpy(prompt.mask)[None, None].float().to(self._device)
+        fitted = torch.from_numpy(fitted_mask(prompt.mask, frame)).to(self._device)
         placed = torch.zeros(1, 1, self._side, self._side, device=self._device)
-        placed[..., : frame.input_height, : frame.input_width] = functional.interpolate(
-            full, (frame.input_height, frame.input_width), mode="bilinear", antialias=True
-        )
+        placed[..., : frame.input_height, : frame.input_width] = fitted
         size = self._sam.prompt_encoder.mask_input_size
         return mask_logits_of(functional.interpolate(placed, size, mode="area")[:, 0])
 
