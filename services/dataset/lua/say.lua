@@ -102,15 +102,19 @@ local function counts(value)
   return value and string.match(value, '^[^\31]*\31(%a)') ~= 'x'
 end
 
+-- One row more or less has the phrase; its words are there from the first row to the last.
 local function use(phrase, by)
-  if tonumber(redis.call('ZINCRBY', P .. 'phrases', by, phrase)) <= 0 then
+  local rows = tonumber(redis.call('ZINCRBY', P .. 'phrases', by, phrase))
+  if rows > 1 or (rows == 1 and by < 0) then
+    return
+  end
+  if rows <= 0 then
     redis.call('ZREM', P .. 'phrases', phrase)
-    by = nil
   end
   local from = 1
   while from do
     local word = string.sub(phrase, from) .. US .. phrase
-    if by then
+    if rows > 0 then
       redis.call('ZADD', P .. 'words', 0, word)
     else
       redis.call('ZREM', P .. 'words', word)
