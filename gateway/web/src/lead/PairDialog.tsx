@@ -1,5 +1,5 @@
 import { type KeyboardEvent, useMemo, useState } from "react";
-import type { GalleryItem, PersonFigures, Provenance } from "../api/schema";
+import type { ExhaustivityVerification, GalleryItem, PersonFigures, Provenance } from "../api/schema";
 import { ImageCanvas } from "../canvas/ImageCanvas";
 import { Viewport } from "../canvas/viewport";
 import { colourOf } from "../masks/palette";
@@ -40,14 +40,7 @@ export function PairDialog({ item, people, onClose, onStep }: Props) {
     ["Polarity", pair.hard_negative ? "hard negative" : pair.polarity],
     ...(pair.confused_with ? [["Confused with", pair.confused_with] as [string, string]] : []),
     ["Presence", percent(pair.presence)],
-    ...(pair.exhaustivity
-      ? [
-          [
-            "All instances",
-            `${pair.exhaustivity.choice.replaceAll("_", " ")}, ${percent(pair.exhaustivity.probabilities[pair.exhaustivity.choice])}`,
-          ] as [string, string],
-        ]
-      : []),
+    ...(pair.exhaustivity ? [["All instances", exhaustivityOf(pair.exhaustivity)] as [string, string]] : []),
     ...(pair.negative ? [["Truly absent", percent(pair.negative.absent)] as [string, string]] : []),
     ["Marked complete", pair.exhaustive ? "yes" : "no"],
     [
@@ -130,6 +123,13 @@ export function PairDialog({ item, people, onClose, onStep }: Props) {
       </div>
     </Dialog>
   );
+}
+
+/** A person's word has no probability. */
+function exhaustivityOf({ choice, probabilities }: ExhaustivityVerification): string {
+  const probability = probabilities[choice];
+  const words = choice.replaceAll("_", " ");
+  return probability === undefined ? words : `${words}, ${percent(probability)}`;
 }
 
 /** Who judged the pair, each once. */

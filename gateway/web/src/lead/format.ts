@@ -10,6 +10,7 @@ export function whole(value: number): string {
 /** Three significant digits are enough to compare rates by: 1.23, 12.3, 123, 1,230. */
 export function rate(value: number | null | undefined): string {
   if (value === null || value === undefined) return NONE;
+  if (value === 0) return "0";
   if (value >= 100) return whole(value);
   return value.toFixed(value >= 10 ? 1 : 2);
 }
