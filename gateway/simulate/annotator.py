@@ -13,7 +13,7 @@ from gateway.schemas import DecidedPair, DecisionKind, Mask, Pair, ReviewTask
 from gateway.simulate.costs import Costs, Effort
 from gateway.simulate.drawing import Desk, Drawing
 from gateway.simulate.mistakes import Nature
-from gateway.simulate.rules import Rules, matched
+from gateway.simulate.rules import Rules, is_right, matched
 from gateway.simulate.truth import TrueImage
 from services.core import masks
 
@@ -81,11 +81,11 @@ class Sitting:
         regions = [region.mask for region in self._task.regions if region.mask is not None]
         everything = range(len(truth.objects))
         found = matched(truth.overlaps([_counts(mask) for mask in regions], everything), rules.repair_iou)
-        region_of = {number: (regions[at], iou) for at, (number, iou) in found.items()}
+        region_of = {number: regions[at] for at, (number, _) in found.items()}
         labelled: dict[str, list[Instance]] = {}
         for number in self._noticed(everything):
             if number in region_of:
-                instance = self._taken(number, *region_of[number])
+                instance = self._taken(number, region_of[number])
             else:
                 instance = self._drawing.mask(truth.mask(number))
             labelled.setdefault(self._labelled(number), []).append(instance)
@@ -99,11 +99,11 @@ class Sitting:
         self.effort.spend("key")
         return self._choice("edit" if pairs else "reject", pairs)
 
-    def _taken(self, number: int, mask: Mask, iou: float) -> Instance:
+    def _taken(self, number: int, mask: Mask) -> Instance:
         """A proposal of an object: as it is, or corrected."""
         self.effort.spend("select")
         self.effort.spend("judge_mask")
-        if iou >= self._rules.accept_iou or self._nature.accepts_wrong_mask():
+        if self._is_right(number, mask) or self._nature.accepts_wrong_mask():
             return mask
         return self._drawing.mask(self._truth.mask(number), _array(mask))
 
@@ -154,8 +154,9 @@ class Sitting:
         changed = False
         for at, mask in enumerate(pair.masks):
             self.effort.spend("judge_mask")
-            place, iou = found.get(at, (None, 0.0))
-            if iou >= rules.accept_iou or nature.accepts_wrong_mask():
+            place = found[at][0] if at in found else None
+            right = place is not None and self._is_right(holding[place], mask)
+            if right or nature.accepts_wrong_mask():
                 instances.append(mask)
                 continue
             changed = True
@@ -215,6 +216,9 @@ class Sitting:
         return edited_pair(pair, drawn)
 
     # --- the common part
+
+    def _is_right(self, number: int, mask: Mask) -> bool:
+        return is_right(self._truth.mask(number), _array(mask), self._rules)
 
     def _noticed(self, numbers: Iterable[int]) -> Iterable[int]:
         """Objects that are not overlooked, the largest first."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gateway.schemas import HardNegative, PromptMask, PromptPoint, Segmented
 from gateway.simulate.costs import Effort
 from gateway.simulate.mistakes import Nature
-from gateway.simulate.rules import Rules, iou, next_click, outlined, slipped, tight_box
+from gateway.simulate.rules import Rules, iou, is_right, next_click, outlined, slipped, tight_box
 from services.core import masks
 
 
@@ -50,14 +50,14 @@ class Drawing:
         self.made += 1
         rules = self._rules
         best = self._clicked(truth, start)
-        if iou(best, truth) < rules.accept_iou:
+        if not is_right(truth, best, rules):
             self._effort.spend("key")  # Esc: the clicks are cleared
             self._effort.spend("box")
             boxed = self._ask((), [tight_box(truth)], None, truth.shape)
             best = max(best, boxed, key=lambda one: iou(one, truth))
-            if rules.repair_iou <= iou(best, truth) < rules.accept_iou:
+            if iou(best, truth) >= rules.repair_iou and not is_right(truth, best, rules):
                 best = self._clicked(truth, best)
-        if iou(best, truth) < rules.accept_iou and not (best.any() and self._nature.accepts_wrong_mask()):
+        if not is_right(truth, best, rules) and not (best.any() and self._nature.accepts_wrong_mask()):
             self._effort.spend("outline")
             self.by_hand += 1
             best = outlined(truth, self._nature.outline_error())

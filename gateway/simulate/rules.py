@@ -17,6 +17,9 @@ class Rules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     accept_iou: float = Field(default=0.8, description="A mask with at least this IoU is right as it is.")
+    unseen_pixels: int = Field(
+        default=1, description="Nor is a mask wrong whose outline is off by so little: nobody sees it."
+    )
     repair_iou: float = Field(
         default=0.5, description="A mask with at least this IoU is corrected; a worse one is deleted."
     )
@@ -82,6 +85,19 @@ def outlined(truth: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     change = ndimage.binary_dilation if pixels > 0 else ndimage.binary_erosion
     drawn: NDArray[np.bool_] = change(truth, iterations=abs(pixels))
     return drawn if drawn.any() else truth
+
+
+def is_right(truth: NDArray[np.bool_], drawn: NDArray[np.bool_], rules: Rules) -> bool:
+    """Whether a person takes the mask for right: by IoU, or because all that is wrong is along the outline.
+
+    Of a small object a single pixel along the outline is much IoU, and still nothing that a person sees.
+    """
+    found = iou(truth, drawn)
+    if found >= rules.accept_iou or found < rules.repair_iou or not rules.unseen_pixels:
+        return found >= rules.accept_iou
+    widest = ndimage.binary_dilation(truth, iterations=rules.unseen_pixels)
+    tightest = ndimage.binary_erosion(truth, iterations=rules.unseen_pixels)
+    return not (drawn & ~widest).any() and not (tightest & ~drawn).any()
 
 
 def iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

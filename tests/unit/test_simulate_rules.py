@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gateway.simulate import scenes
 from gateway.simulate.costs import ACTIONS, Effort, read_costs
 from gateway.simulate.mistakes import PERFECT, Mistakes, Nature, chance, read_mistakes
-from gateway.simulate.rules import iou, matched, next_click, outlined, tight_box
+from gateway.simulate.rules import Rules, iou, is_right, matched, next_click, outlined, tight_box
 from gateway.simulate.truth import TrueImage
 from services.core.errors import InvalidInput
 from services.scenes import SceneSettings, hard_negatives, make_scene, phrases
@@ -134,6 +134,20 @@ def test_a_hand_is_too_wide_or_too_tight_by_its_error() -> None:
     assert outlined(truth, 1).sum() > truth.sum() > outlined(truth, -1).sum()
     assert outlined(disc(30, 30, 1), -3).any()
     assert iou(truth, outlined(truth, 1)) > 0.7
+
+
+def test_a_mask_is_right_by_iou_or_when_only_its_outline_is_off() -> None:
+    rules = Rules()
+    large, small = disc(30, 30, 20), disc(30, 30, 4)
+    assert is_right(large, outlined(large, 2), rules)
+    assert iou(small, outlined(small, -1)) < rules.accept_iou
+    assert is_right(small, outlined(small, -1), rules)
+    assert is_right(small, outlined(small, 1), rules)
+    assert not is_right(small, outlined(small, 2), rules)
+    assert not is_right(large, large & ~disc(40, 30, 10), rules)
+    assert not is_right(disc(30, 30, 1), np.zeros_like(small), rules)
+    blind = rules.model_copy(update={"unseen_pixels": 0})
+    assert not is_right(small, outlined(small, -1), blind)
 
 
 def test_the_box_is_tight() -> None:
