@@ -9,16 +9,7 @@ import { Toolbar } from "../edit/Toolbar";
 import { pointerTool } from "../edit/tools";
 import { aheadOf, useDraftsOfSaved, useEditor } from "../edit/useEditor";
 import { useWorkKeys } from "../edit/useWorkKeys";
-import {
-  changePair,
-  decided,
-  kept,
-  labelled,
-  pairOf,
-  startAnnotate,
-  UNLABELLED,
-  type WorkPair,
-} from "../edit/work";
+import { changePair, labelled, pairOf, startAnnotate, UNLABELLED } from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held } from "../queue/desk";
@@ -30,6 +21,7 @@ import { AnnotatePanel } from "./AnnotatePanel";
 import { CompleteDialog } from "./CompleteDialog";
 import { annotateFigures } from "./figures";
 import { useNegatives } from "./negatives";
+import { following, positives, submission } from "./submission";
 
 const FILTER: LeaseFilter = { types: ["annotate"] };
 
@@ -62,8 +54,7 @@ function startOf(held: Held) {
 }
 
 function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: Held; editor: Editor }) {
-  const { work, pairKey, selectedId, editing, hidden } = useStore(editor.store);
-  const [naming, setNaming] = useState<string | null>(null);
+  const { work, pairKey, selectedId, editing, hidden, typing } = useStore(editor.store);
   const [asking, setAsking] = useState(false);
   const negatives = useNegatives(editor);
   const { task } = held;
@@ -71,20 +62,26 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
   const writable = !held.decided;
   const tool = useMemo(() => pointerTool(editor), [editor]);
   const { figures, order } = annotateFigures(work, selectedId);
-  const phrases = work.pairs.filter((pair) => pair.key !== UNLABELLED);
-  const pair = phrases.find((other) => other.key === pairKey);
+  const present = positives(work);
+  const pair = present.find((other) => other.key === pairKey);
 
-  const label = (): void => {
-    if (!selectedId) {
-      inform("Choose a region first: Tab, or click on it.");
-      return;
-    }
-    setNaming(selectedId);
+  const nameOf = (instanceId: string): void => {
+    editor.select(instanceId);
+    const was = pairOf(editor.state.work, instanceId)?.phrase ?? "";
+    editor.store.setState({ typing: { instanceId, text: editor.state.typing?.text ?? was } });
   };
+  const label = (): void => {
+    if (selectedId) nameOf(selectedId);
+    else inform("Choose a region first: Tab, or click on it.");
+  };
+  const stopNaming = (): void => editor.store.setState({ typing: null });
   const name = (phrase: string): void => {
-    const id = naming;
-    setNaming(null);
-    if (id) labelAs(editor, id, phrase.toLowerCase());
+    stopNaming();
+    if (typing) labelAs(editor, typing.instanceId, phrase.toLowerCase());
+  };
+  const pick = (id: string | null): void => {
+    if (!editor.state.typing) editor.select(id);
+    else if (id) nameOf(id);
   };
   const submit = (): void => {
     if (editor.state.gesture) editor.endGesture();
@@ -97,31 +94,32 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
       inform("The model is still at work on a mask.");
       return;
     }
-    const drawn = positives(editor);
-    const without = drawn.find((other) => kept(other).length < shownCount(other));
-    if (without) {
-      editor.select(without.instances.find((instance) => !instance.dropped && !instance.rle)?.id ?? null);
-      complain(new Error(`“${without.phrase}” has an object without a mask. Draw it, or take it out.`));
+    if (editor.state.typing?.text.trim()) {
+      inform("A label is being typed: Enter takes it, Esc leaves it.");
       return;
     }
-    const unsaid = drawn.some((other) => other.complete === null);
-    if (unsaid) setAsking(true);
-    else send();
-  };
-  const send = (): void => {
-    setAsking(false);
-    const pairs = editor.state.work.pairs
-      .filter((other) => other.key !== UNLABELLED)
-      .filter((other) => other.polarity === "negative" || kept(other).length > 0)
-      .map(decided);
+    stopNaming();
     editor.stopEditing();
-    editor.retire();
-    void desk.decide(held, pairs.length > 0 ? "edit" : "reject", pairs, editor.watch.total);
+    const found = submission(editor.state.work);
+    if (found.standing === "unnamed") {
+      inform("You drew this region and gave it no label. Label it, or drop it by Del.");
+      nameOf(found.instance.id);
+    } else if (found.standing === "undrawn") {
+      editor.select(found.instance.id);
+      complain(new Error(`“${found.phrase}” has an object without a mask. Draw it, or take it out.`));
+    } else if (found.standing === "unsaid") {
+      setAsking(true);
+    } else {
+      setAsking(false);
+      editor.retire();
+      void desk.decide(held, found.kind, [...found.pairs], editor.watch.total);
+    }
   };
   const undo = async (): Promise<void> => {
     if (!held.decided && editor.undo()) return;
     const back = await desk.undo();
-    inform(back ? `Taken back: ${back.task.image.name} is open again.` : "There is nothing to undo.");
+    if (back) inform(`Taken back: ${back.task.image.name} is open again.`);
+    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
   };
   const complete = (key: string, value: boolean): void => {
     editor.change({ work: changePair(editor.state.work, key, { complete: value }) });
@@ -140,15 +138,16 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
       redo: () => editor.redo(),
       submit,
       skip: () => writable && void desk.skip(held),
-      leave: () => (naming ? setNaming(null) : editor.leave()),
+      leave: () => (typing ? stopNaming() : editor.leave()),
     },
     {
       onDigit: (index) => {
-        const chosen = phrases[index];
+        const chosen = present[index];
         if (!chosen) return;
         // With a region chosen that has no label, a digit gives it that phrase.
-        if (selectedId && pairOf(work, selectedId)?.key === UNLABELLED && chosen.polarity === "positive") {
-          setNaming(null);
+        const bare = selectedId && pairOf(work, selectedId)?.key === UNLABELLED;
+        if (bare && writable) {
+          stopNaming();
           labelAs(editor, selectedId, chosen.phrase);
         } else editor.choosePair(chosen.key);
       },
@@ -162,12 +161,12 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
       edit: () => editor.edit(),
       add: begin,
       remove: () => editor.toggle(selectedId),
-      complete: () => pair?.polarity === "positive" && complete(pair.key, pair.complete !== true),
+      complete: () => pair && complete(pair.key, pair.complete !== true),
       confirm: () => negatives.answer(true),
       refuse: () => negatives.answer(false),
       suggest: () => negatives.suggest(),
     },
-    { active: !editing && writable && naming === null },
+    { active: !editing && writable && typing === null },
   );
 
   return (
@@ -181,7 +180,7 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
           hidden={hidden}
           label={`${task.image.name}: ${order.length} regions`}
           tool={editing && writable ? tool : null}
-          onPick={(id) => editor.select(id)}
+          onPick={pick}
         >
           <EditLayer editor={editor} viewport={viewport} colour={figures.at(-1)?.colour ?? colourOf(0)} />
         </ImageCanvas>
@@ -189,16 +188,22 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
         <LeaseState desk={desk} held={held} />
       </section>
       <AnnotatePanel
-        {...{ desk, held, editor, naming, negatives, filter, onFilter, complete }}
+        {...{ desk, held, editor, negatives, filter, onFilter, complete }}
         onName={name}
-        onCancelName={() => setNaming(null)}
-        act={{ label, add: begin, edit: () => editor.edit(), submit, undo }}
+        act={{
+          label,
+          add: begin,
+          edit: () => editor.edit(),
+          remove: () => editor.toggle(selectedId),
+          submit,
+          undo,
+        }}
       />
       {asking && (
         <CompleteDialog
-          pairs={positives(editor)}
+          pairs={present}
           onAnswer={complete}
-          onDone={send}
+          onDone={submit}
           onClose={() => setAsking(false)}
         />
       )}
@@ -208,28 +213,15 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
 
 /** Labels the region and goes on to the next without a label: a key and a phrase for each. */
 function labelAs(editor: Editor, id: string, phrase: string): void {
-  const before = editor.state.work.pairs[0]?.instances ?? [];
-  const at = before.findIndex((instance) => instance.id === id);
+  const after = following(editor.state.work, id);
   const next = labelled(editor.state.work, id, phrase);
-  const open = before.filter((instance) => !instance.dropped && instance.id !== id);
-  const following = open.find((instance) => before.indexOf(instance) > at) ?? open[0];
   const pair = pairOf(next, id);
   editor.change({
     work: next,
     pairKey: pair?.key ?? UNLABELLED,
-    selectedId: following?.id ?? id,
+    selectedId: after?.id ?? id,
     prompt: null,
   });
   const instance = pair?.instances.find((each) => each.id === id);
   if (instance && !instance.rle && instance.box) void editor.fill(id);
-}
-
-function positives(editor: Editor): WorkPair[] {
-  return editor.state.work.pairs.filter(
-    (pair) => pair.key !== UNLABELLED && pair.polarity === "positive" && shownCount(pair) > 0,
-  );
-}
-
-function shownCount(pair: WorkPair): number {
-  return pair.instances.filter((instance) => !instance.dropped).length;
 }

@@ -2,39 +2,36 @@ import { useStore } from "zustand";
 import type { LeaseFilter } from "../api/routes";
 import type { Editor } from "../edit/editor";
 import { PhraseInput } from "../edit/PhraseInput";
-import { pairOf, UNLABELLED } from "../edit/work";
+import { instanceOf, pairOf, type Work } from "../edit/work";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held } from "../queue/desk";
 import { FilterButton } from "../queue/FilterButton";
 import { outbox } from "../queue/outbox";
 import { ActionButton, KeyCombo, KeyOf } from "../ui/Keys";
 import type { Negatives } from "./negatives";
+import { openRegions, phrasesOf, positives } from "./submission";
 
 interface Props {
   readonly desk: Desk;
   readonly held: Held;
   readonly editor: Editor;
-  readonly naming: string | null;
   readonly negatives: Negatives;
   readonly filter: LeaseFilter;
   onFilter(filter: LeaseFilter): void;
   complete(key: string, value: boolean): void;
   onName(phrase: string): void;
-  onCancelName(): void;
-  readonly act: Record<"label" | "add" | "edit" | "submit" | "undo", () => unknown>;
+  readonly act: Record<"label" | "add" | "edit" | "remove" | "submit" | "undo", () => unknown>;
 }
 
 export function AnnotatePanel(props: Props) {
-  const { desk, held, editor, naming, negatives, complete, act } = props;
-  const { work, selectedId, pairKey } = useStore(editor.store);
+  const { desk, held, editor, negatives, complete, act } = props;
+  const { work, selectedId, pairKey, typing } = useStore(editor.store);
   const { items, undoing } = useStore(desk.store);
   const outcome = useStore(outbox, (state) => state.outcomes[held.task.id]);
   const { task } = held;
-  const labelled = work.pairs.filter((pair) => pair.key !== UNLABELLED);
-  const positive = labelled.filter((pair) => pair.polarity === "positive");
-  const negative = labelled.filter((pair) => pair.polarity === "negative");
-  const open = (work.pairs[0]?.instances ?? []).filter((instance) => !instance.dropped).length;
-  const current = selectedId ? pairOf(work, selectedId) : undefined;
+  const positive = positives(work);
+  const negative = phrasesOf(work).filter((pair) => pair.polarity === "negative");
+  const open = openRegions(work).length;
   const at = items.findIndex((other) => other.task.id === task.id);
   const suggestion = negatives.open[0];
 
@@ -55,15 +52,19 @@ export function AnnotatePanel(props: Props) {
             <span className="tag">{task.tier}</span>
             <span className="muted">{open === 1 ? "1 region" : `${open} regions`} without a label</span>
           </p>
-          {naming !== null && !held.decided && (
+          <output className="chosen" data-testid="chosen">
+            {described(work, selectedId)}
+          </output>
+          {typing !== null && !held.decided && (
             <div className="naming">
               <PhraseInput
-                key={naming}
+                key={typing.instanceId}
                 label="What is it?"
-                initial={current?.phrase ?? ""}
+                initial={typing.text}
                 near={positive.map((pair) => pair.phrase)}
+                onType={(text) => editor.store.setState({ typing: { ...typing, text } })}
                 onPick={props.onName}
-                onCancel={props.onCancelName}
+                onCancel={() => editor.store.setState({ typing: null })}
               />
             </div>
           )}
@@ -73,7 +74,12 @@ export function AnnotatePanel(props: Props) {
           <h2>
             Phrases<span className="count">{positive.length}</span>
           </h2>
-          {positive.length === 0 && <p className="hint">None yet. Choose a region by Tab and label it.</p>}
+          {positive.length === 0 && (
+            <p className="hint">
+              None yet. <KeyOf action="image.nextObject" /> chooses a region,{" "}
+              <KeyOf action="annotate.label" /> labels it.
+            </p>
+          )}
           <ol className="phrases">
             {positive.map((pair, index) => (
               <li key={pair.key} className="annotated">
@@ -84,11 +90,7 @@ export function AnnotatePanel(props: Props) {
                   onMouseDown={(event) => event.preventDefault()}
                   onClick={() => editor.choosePair(pair.key)}
                 >
-                  {index < 9 ? (
-                    <KeyCombo combo={String(labelled.indexOf(pair) + 1)} />
-                  ) : (
-                    <span className="no-key" />
-                  )}
+                  {index < 9 ? <KeyCombo combo={String(index + 1)} /> : <span className="no-key" />}
                   <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
                   <span className="phrase">{pair.phrase}</span>
                   <span className="state">
@@ -193,16 +195,28 @@ export function AnnotatePanel(props: Props) {
           <ActionButton
             action="everywhere.submit"
             tone="primary"
-            label={labelled.length > 0 ? "Submit the image" : "Submit: nothing to annotate"}
+            label={positive.length + negative.length > 0 ? "Submit the image" : "Nothing to annotate"}
             run={act.submit}
           />
           <div className="row">
             <ActionButton action="annotate.label" label="Label" disabled={!selectedId} run={act.label} />
             <ActionButton action="annotate.edit" label="Edit" run={act.edit} />
             <ActionButton action="annotate.add" label="Add" run={act.add} />
+            <ActionButton action="annotate.remove" label="Drop" disabled={!selectedId} run={act.remove} />
           </div>
         </footer>
       )}
     </aside>
   );
+}
+
+/** The chosen region in words, read out by screen readers. */
+function described(work: Work, id: string | null): string {
+  const instance = instanceOf(work, id);
+  const pair = id ? pairOf(work, id) : undefined;
+  if (!instance || !pair) return "No region is chosen";
+  const place = `${pair.instances.indexOf(instance) + 1} of ${pair.instances.length}`;
+  const what = pair.phrase ? `${pair.phrase}, ${place}` : `Region ${place}, no label`;
+  if (instance.dropped) return `${what}, dropped`;
+  return instance.rle ? what : `${what}, no mask yet`;
 }

@@ -25,8 +25,8 @@ export function annotateFigures(
       const asBox = unlabelled && !selected;
       figures.push({
         id: instance.id,
-        rle: asBox && instance.box ? null : instance.rle,
-        box: instance.box ?? (instance.rle ? geometryOf(instance.rle).box : null),
+        rle: asBox ? null : instance.rle,
+        box: instance.rle ? geometryOf(instance.rle).box : instance.box,
         colour: unlabelled ? PLAIN : colourOf(colour),
         selected,
         faint: instance.dropped,

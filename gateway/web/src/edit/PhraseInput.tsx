@@ -7,12 +7,14 @@ interface Props {
   readonly initial?: string;
   /** Phrases of this image, offered first. */
   readonly near?: readonly string[];
+  /** What is typed so far, to be kept. */
+  onType?(text: string): void;
   onPick(phrase: string): void;
   onCancel(): void;
 }
 
 /** A phrase with completion over those used before and the ontology's: a combobox as ARIA describes it. */
-export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }: Props) {
+export function PhraseInput({ label, initial = "", near = [], onType, onPick, onCancel }: Props) {
   const [text, setText] = useState(initial);
   const [chosen, setChosen] = useState(-1);
   const list = useId();
@@ -33,11 +35,16 @@ export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }
     }));
   const options = [...here, ...others].slice(0, 9);
 
+  const type = (typed: string): void => {
+    setText(typed);
+    setChosen(-1);
+    onType?.(typed);
+  };
   const onKey = (event: KeyboardEvent): void => {
     if (event.key === "ArrowDown") setChosen((at) => Math.min(options.length - 1, at + 1));
     else if (event.key === "ArrowUp") setChosen((at) => Math.max(-1, at - 1));
     else if (event.key === "Escape") onCancel();
-    else if (event.key === "Tab" && chosen < 0 && options[0] && prefix) setText(options[0].phrase);
+    else if (event.key === "Tab" && chosen < 0 && options[0] && prefix) type(options[0].phrase);
     else if (event.key === "Enter" && !event.ctrlKey) {
       const phrase = (options[chosen]?.phrase ?? text).trim();
       if (phrase) onPick(phrase);
@@ -63,10 +70,7 @@ export function PhraseInput({ label, initial = "", near = [], onPick, onCancel }
         value={text}
         // biome-ignore lint/a11y/noAutofocus: it opens by a key, to be typed into
         autoFocus
-        onChange={(event) => {
-          setText(event.target.value);
-          setChosen(-1);
-        }}
+        onChange={(event) => type(event.target.value)}
         onKeyDown={onKey}
       />
       <div id={list} role="listbox" className="options" aria-label="Known phrases" tabIndex={-1}>

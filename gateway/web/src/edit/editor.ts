@@ -55,6 +55,12 @@ export type Gesture =
   | { readonly kind: "polygon"; readonly points: readonly Point[] }
   | { readonly kind: "box"; readonly from: Point; readonly to: Point };
 
+/** A phrase that is being typed for an instance. */
+export interface Typing {
+  readonly instanceId: string;
+  readonly text: string;
+}
+
 export interface EditorState extends Snapshot {
   readonly past: readonly Snapshot[];
   readonly future: readonly Snapshot[];
@@ -62,6 +68,7 @@ export interface EditorState extends Snapshot {
   readonly tool: ToolName;
   readonly radius: number;
   readonly gesture: Gesture | null;
+  readonly typing: Typing | null;
   /** The keyboard's place on the image; null until an arrow key is used. */
   readonly cursor: Point | null;
   readonly pointer: Point | null;
@@ -72,6 +79,7 @@ export interface EditorState extends Snapshot {
 
 interface Kept extends Snapshot {
   readonly gesture: Gesture | null;
+  readonly typing: Typing | null;
   readonly editing: boolean;
   readonly tool: ToolName;
 }
@@ -114,6 +122,7 @@ export class Editor {
       tool: draft?.tool ?? "click",
       radius: Math.max(2, Math.round(Math.max(task.image.width, task.image.height) / 64)),
       gesture: draft?.gesture ?? null,
+      typing: draft?.typing ?? null,
       cursor: null,
       pointer: null,
       asking: false,
@@ -123,7 +132,8 @@ export class Editor {
       if (
         now.work !== before.work ||
         now.selectedId !== before.selectedId ||
-        now.editing !== before.editing
+        now.editing !== before.editing ||
+        now.typing !== before.typing
       ) {
         this.keepNow();
       } else if (now.gesture !== before.gesture && !this.timer) {
@@ -151,7 +161,8 @@ export class Editor {
 
   /** Whether the person has changed anything. */
   get changed(): boolean {
-    return this.state.work !== this.start || this.state.gesture !== null;
+    const { work, gesture, typing } = this.state;
+    return work !== this.start || gesture !== null || typing !== null;
   }
 
   /** Writes the draft. In `pagehide` nothing later would be written. */
@@ -163,9 +174,9 @@ export class Editor {
       void dropDraft(this.task.id);
       return;
     }
-    const { work, pairKey, selectedId, prompt, gesture, editing, tool } = this.state;
+    const { work, pairKey, selectedId, prompt, gesture, typing, editing, tool } = this.state;
     const draft = {
-      work: { work, pairKey, selectedId, prompt, gesture, editing, tool },
+      work: { work, pairKey, selectedId, prompt, gesture, typing, editing, tool },
       seconds: this.watch.total,
     };
     keepDraft(this.task.id, draft).catch((error: unknown) =>

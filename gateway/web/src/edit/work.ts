@@ -50,7 +50,10 @@ export function startReview(task: ReviewTask, earlier: Earlier | null): Work {
 }
 
 export function startAnnotate(task: ReviewTask, earlier: Earlier | null): Work {
-  const pairs = (earlier?.pairs ?? []).map((pair, index) => fromPair(pair, `pair-${index}`, true));
+  const pairs = (earlier?.pairs ?? []).map((pair, index) => ({
+    ...fromPair(pair, `pair-${index}`, true),
+    complete: pair.polarity === "positive" ? pair.exhaustive : null,
+  }));
   const used = new Set(pairs.flatMap((pair) => pair.instances.map(({ rle }) => rle?.counts)));
   const regions = (task.regions ?? [])
     .map((region, index) => ({
