@@ -17,7 +17,7 @@ from services.core.scoring import Calibration
 from services.networks.settings import NetworkSettings
 from services.networks.verifier.score import SIDES, read_tables, write_tables
 from services.quality import figures, report, score
-from services.quality.measuring import Findings, Measuring
+from services.quality.measuring import Findings, Measuring, all_parts
 from services.quality.pipeline import HARD_NEGATIVES, RIGHT_IOU
 from services.quality.report import Measured, Quality
 from services.quality.rows import RIGHT, Chosen, rows
@@ -29,9 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".tercet" / "quality"
 HALF = ("sam", "grounding", "verifying")
 """Parts measured on half of the scenes, which hold more than enough objects and cases."""
-CALIBRATION_SHARE = 0.3
-"""Scenes that thresholds are chosen on, as a share of those measured on; at least LEAST."""
-LEAST = 100
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Threads = Annotated[int, typer.Option(help="processors to work on, where the system can say so", min=1)]
@@ -44,6 +41,7 @@ Step = tuple[str, int, int]
 def run(
     scenes: Annotated[int, typer.Option(help="scenes of each seed", min=2)] = 2000,
     seeds: Annotated[int, typer.Option(help="seeds of scenes", min=1, max=len(SEEDS))] = len(SEEDS),
+    calibration: Annotated[int, typer.Option(help="other scenes that thresholds are chosen on", min=1)] = 500,
     threads: Threads = 2,
     work: Work = WORK,
     out: Annotated[Path, typer.Option(help="folder of quality.md, quality.json and quality/")] = ROOT
@@ -53,9 +51,9 @@ def run(
     console = Console()
     models = _models(threads)
     try:
-        measuring = Measuring(models, work)
+        measuring = Measuring(all_parts(models), models.versions, models.costs, work)
         part_scenes = {name: max(1, scenes // 2) if name in HALF else scenes for name in measuring.parts}
-        chosen_on = ("grounding", CALIBRATION_SEED, max(LEAST, int(CALIBRATION_SHARE * scenes)))
+        chosen_on = ("grounding", CALIBRATION_SEED, calibration)
         measured_on = SEEDS[:seeds]
         steps = [
             chosen_on,
@@ -95,7 +93,7 @@ def calibrate_score(
     settings = NetworkSettings()
     models = _models(threads)
     try:
-        measuring = Measuring(models, work)
+        measuring = Measuring(all_parts(models), models.versions, models.costs, work)
         step = ("pipeline", CALIBRATION_SEED, scenes)
         _work(measuring, [step], console)
         found = _known(measuring, step).scenes

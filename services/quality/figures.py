@@ -27,8 +27,8 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Figure:
-    """`value` is the mean of the `seeds` that have one; `low` and `high` bound the middle 95 % of resampled scenes of all
-    seeds.
+    """`value` is the mean of the `seeds` that have one; `low` and `high` bound the middle 95 % of resampled
+    scenes of all seeds.
     """
 
     value: float

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from services.quality import parts
 from services.quality.parts import Found
 from services.quality.pipeline import Pipeline
 from services.quality.scenes import KnownScene, known_scene
-from services.quality.serving import Models
+from services.quality.serving import Costs, Models
 
 CHUNK = 50
 AT_ONCE = 12
@@ -68,10 +67,13 @@ def all_parts(models: Models) -> dict[str, Part]:
 class Measuring:
     """Works parts of a folder `work`, with what is found there already."""
 
-    def __init__(self, models: Models, work: Path) -> None:
-        self._models = models
+    def __init__(
+        self, parts: Mapping[str, Part], versions: Mapping[str, str], costs: Costs, work: Path
+    ) -> None:
+        self.parts = parts
+        self._versions = versions
+        self._costs = costs
         self._work = work
-        self.parts = all_parts(models)
 
     def findings(self, name: str, seed: int, scenes: int) -> Findings | None:
         """What is known of the first `scenes` scenes; None where some are missing."""
@@ -96,9 +98,9 @@ class Measuring:
             for start in range(0, scenes, CHUNK):
                 path, wanted = self._path(name, seed, start), min(CHUNK, scenes - start)
                 if not (path.exists() and len(json.loads(path.read_text("utf-8"))["scenes"]) >= wanted):
-                    self._models.costs.taken()
+                    self._costs.taken()
                     found = list(pool.map(self._one(name, seed), range(start, start + wanted)))
-                    _write(path, {"scenes": found, "seconds": self._models.costs.taken()})
+                    _write(path, {"scenes": found, "seconds": self._costs.taken()})
                 yield wanted
 
     def _one(self, name: str, seed: int) -> Callable[[int], Found]:
@@ -107,7 +109,7 @@ class Measuring:
 
     def _path(self, name: str, seed: int, start: int) -> Path:
         part = self.parts[name]
-        depends = f"{VERSION} {self._models.version_of(*part.models)} {part.depends}"
+        depends = f"{VERSION} {[self._versions[model] for model in part.models]} {part.depends}"
         digest = hashlib.sha256(depends.encode()).hexdigest()[:12]
         return self._work / f"{name}-{digest}" / f"seed-{seed}-{start:05d}.json"
 
@@ -118,8 +120,3 @@ def _write(path: Path, told: dict[str, Any]) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(told, separators=(",", ":")), "utf-8")
     fresh.replace(path)
-
-
-def weights_in_text(versions: Sequence[str]) -> str:
-    """Versions as a reader sees them, each once."""
-    return ", ".join(f"`{version}`" for version in dict.fromkeys(re.sub(r"\s", "", v) for v in versions))

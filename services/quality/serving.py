@@ -71,10 +71,6 @@ class Models:
         """The model's answer. Raises what the port raises."""
         return self.inference.infer(model, tensors).tensors
 
-    def version_of(self, *names: str) -> str:
-        """The versions of some models, in one text."""
-        return " ".join(self.versions[name] for name in names)
-
     def close(self) -> None:
         self.inference.close()
 
