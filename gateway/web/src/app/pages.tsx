@@ -24,6 +24,18 @@ export const PAGES: readonly PageEntry[] = [
     Page: lazy(() => import("../annotate/AnnotatePage")),
   },
   {
+    path: "/check",
+    title: "Check",
+    roles: ["annotator", "verifier"],
+    Page: lazy(() => import("../check/CheckPage")),
+  },
+  {
+    path: "/adjudicate",
+    title: "Adjudicate",
+    roles: ["lead"],
+    Page: lazy(() => import("../check/AdjudicatePage")),
+  },
+  {
     path: "/lead",
     title: "Lead",
     roles: ["lead", "submitter"],

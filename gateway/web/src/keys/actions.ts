@@ -100,11 +100,13 @@ export const ACTIONS: readonly Action[] = [
     missing: ["One is missing at the cursor", "M"],
     wrong: ["Wrong", "R", "Ctrl+Space"],
     remove: ["Take the object out", "Del", "Backspace"],
+    add: ["Draw what is missing", "N"],
+    edit: ["Edit the masks", "E"],
   }),
   ...group("adjudicate", {
-    use: ["Use this version", "A", "Enter"],
-    edit: ["Edit the version", "E"],
-    nextVersion: ["Next version", "V"],
+    use: ["Send the version of record", "A", "Enter"],
+    nextPhrase: ["Next phrase", "Tab"],
+    previousPhrase: ["Previous phrase", "Shift+Tab"],
   }),
 ];
 

@@ -1,0 +1,233 @@
+import { useEffect, useMemo, useState } from "react";
+import { useStore } from "zustand";
+import type { LeaseFilter } from "../api/routes";
+import type { GoldVersion } from "../api/schema";
+import type { TaskType } from "../api/types";
+import { type Figure, ImageCanvas } from "../canvas/ImageCanvas";
+import { pictureOf } from "../canvas/pictures";
+import { viewportOf } from "../canvas/viewport";
+import { aheadOf } from "../edit/useEditor";
+import { useKeys } from "../keys/useKeys";
+import { colourOf } from "../masks/palette";
+import { Stopwatch, watch } from "../queue/activity";
+import type { Desk, Held } from "../queue/desk";
+import { forget, keep, kept } from "../queue/durable";
+import { LeaseState } from "../queue/LeaseState";
+import { useDesk } from "../queue/useDesk";
+import { WaitingForWork } from "../queue/WaitingForWork";
+import { complain, inform } from "../ui/notices";
+import { AdjudicatePanel } from "./AdjudicatePanel";
+import {
+  agreementOf,
+  type Choices,
+  onlyVersion,
+  pairIn,
+  phrasesOf,
+  proposed,
+  record,
+  versionsOf,
+  wholly,
+} from "./choosing";
+import "./check.css";
+
+export const ADJUDICATE_TYPES: readonly TaskType[] = ["adjudicate"];
+const PAN = 60;
+const FAR = 6;
+
+/** A lead makes the version of record out of the three that annotators of a gold image made. */
+export default function AdjudicatePage() {
+  const [filter, setFilter] = useState<LeaseFilter>({ types: ADJUDICATE_TYPES });
+  const desk = useDesk("adjudicate", filter);
+  if (!desk) return <main className="waiting" aria-busy="true" />;
+  return <Adjudicate key={JSON.stringify(filter)} desk={desk} filter={filter} onFilter={setFilter} />;
+}
+
+interface Props {
+  readonly desk: Desk;
+  readonly filter: LeaseFilter;
+  onFilter(filter: LeaseFilter): void;
+}
+
+function Adjudicate({ desk, filter, onFilter }: Props) {
+  const { items, currentId } = useStore(desk.store);
+  const held = items.find((other) => other.task.id === currentId) ?? null;
+  useEffect(() => {
+    for (const next of aheadOf(items, currentId)) void pictureOf(next.task.image.id).catch(() => undefined);
+  }, [items, currentId]);
+  if (!held)
+    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={ADJUDICATE_TYPES} />;
+  return <AdjudicateTask key={`${held.task.id} ${held.task.round}`} {...{ desk, held, filter, onFilter }} />;
+}
+
+function AdjudicateTask({ desk, held, filter, onFilter }: Props & { held: Held }) {
+  const { task } = held;
+  const phrases = useMemo(() => phrasesOf(task), [task]);
+  const versions = versionsOf(task);
+  const [choices, choose] = useChoices(held);
+  const [phrase, setPhrase] = useState<string | null>(null);
+  const [hidden, setHidden] = useState(false);
+  const viewport = viewportOf(task.image.id);
+  const stopwatch = useMemo(() => new Stopwatch(), []);
+  const writable = !held.decided;
+
+  useEffect(() => {
+    watch(stopwatch);
+    return () => watch(null);
+  }, [stopwatch]);
+
+  const submit = (): void => {
+    if (held.decided) return;
+    if (held.lost !== null) {
+      inform("This task is no longer yours. Take it back first.");
+      return;
+    }
+    void desk.decide(held, "edit", record(task, choices), stopwatch.total);
+  };
+  /** Of the phrase that is looked at, else of all. */
+  const take = (version: number): void => {
+    if (!writable || version >= versions.length) return;
+    choose(phrase === null ? wholly(task, version) : { ...choices, [phrase]: version });
+  };
+  const step = (by: 1 | -1) => (): void => {
+    // One more place than phrases: all of them.
+    const at = phrase === null ? phrases.length : phrases.indexOf(phrase);
+    const next = (at + by + phrases.length + 1) % (phrases.length + 1);
+    setPhrase(phrases[next] ?? null);
+  };
+  const undo = async (): Promise<void> => {
+    const back = await desk.undo();
+    if (back) inform(`Taken back: ${back.task.image.name} is open again.`);
+    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
+  };
+  const leave = (): boolean => {
+    if (phrase === null) return false;
+    setPhrase(null);
+    return true;
+  };
+
+  useKeys(
+    "everywhere",
+    {
+      next: () => desk.step(1) || inform("This is the last of your tasks."),
+      previous: () => desk.step(-1) || inform("This is the first of your tasks."),
+      undo,
+      submit,
+      skip: () => writable && void desk.skip(held),
+      leave,
+    },
+    { onDigit: take },
+  );
+  const pan = (dx: number, dy: number) => (): void => viewport.pan(-dx * PAN, -dy * PAN);
+  useKeys("image", {
+    zoomIn: () => viewport.zoom(1),
+    zoomOut: () => viewport.zoom(-1),
+    fit: () => viewport.fit(),
+    hide: () => setHidden(!hidden),
+    left: pan(-1, 0),
+    right: pan(1, 0),
+    up: pan(0, -1),
+    down: pan(0, 1),
+    farLeft: pan(-FAR, 0),
+    farRight: pan(FAR, 0),
+    farUp: pan(0, -FAR),
+    farDown: pan(0, FAR),
+  });
+  useKeys("adjudicate", { use: submit, nextPhrase: step(1), previousPhrase: step(-1) });
+
+  const only = onlyVersion(choices);
+  return (
+    <main className="adjudicate">
+      <div className="versions" data-region="image">
+        {versions.map((version, index) => {
+          const agreement = agreementOf(task, version);
+          const chosen = phrase === null ? only === index : choices[phrase] === index;
+          return (
+            <section
+              key={version.annotator}
+              className="version"
+              data-version={index + 1}
+              data-chosen={chosen}
+              aria-label={`Version ${index + 1}${chosen ? ", chosen" : ""}`}
+            >
+              <header>
+                <button
+                  type="button"
+                  className="choice"
+                  aria-pressed={chosen}
+                  aria-label={`Take version ${index + 1}`}
+                  disabled={!writable}
+                  onMouseDown={(event) => event.preventDefault()}
+                  onClick={() => take(index)}
+                >
+                  {index + 1}
+                </button>
+                <h2 title={version.annotator}>Annotator {index + 1}</h2>
+                <span className="spring" />
+                {agreement !== null && (
+                  <span className="figure">{Math.round(agreement * 100)} % agreement</span>
+                )}
+              </header>
+              <div className="stage">
+                <ImageCanvas
+                  image={task.image}
+                  viewport={viewport}
+                  hidden={hidden}
+                  label={`Version ${index + 1} of ${task.image.name}${phrase === null ? "" : `, ${phrase}`}`}
+                  figures={figures(phrases, phrase, version)}
+                  onPick={(id) => setPhrase(id === null ? null : (id.split("\n")[0] ?? null))}
+                />
+              </div>
+            </section>
+          );
+        })}
+        <LeaseState desk={desk} held={held} />
+      </div>
+      <AdjudicatePanel
+        desk={desk}
+        held={held}
+        phrases={phrases}
+        phrase={phrase}
+        choices={choices}
+        filter={filter}
+        onFilter={onFilter}
+        onPhrase={setPhrase}
+        onChoice={(of, version) => choose({ ...choices, [of]: version })}
+        act={{ submit, undo }}
+      />
+    </main>
+  );
+}
+
+/** Coloured by phrase, the same in every version; a phrase's number is its place in the list. */
+function figures(phrases: readonly string[], phrase: string | null, version: GoldVersion): Figure[] {
+  return phrases.flatMap((name, at) =>
+    (pairIn(version, name)?.masks ?? []).map((mask, number) => ({
+      id: `${name}\n${number}`,
+      rle: mask.rle,
+      colour: colourOf(at),
+      faint: phrase !== null && phrase !== name,
+    })),
+  );
+}
+
+/** Choices outlive a reload. */
+function useChoices(held: Held): [Choices, (choices: Choices) => void] {
+  const place = `choices.${held.task.id}`;
+  const [choices, setChoices] = useState<Choices>(() => proposed(held.task));
+  const decided = held.decided !== null;
+  useEffect(() => {
+    let current = true;
+    void kept<Choices>(place).then((found) => current && found && setChoices(found));
+    return () => {
+      current = false;
+    };
+  }, [place]);
+  useEffect(() => {
+    if (decided) void forget(place);
+  }, [decided, place]);
+  const choose = (next: Choices): void => {
+    setChoices(next);
+    keep(place, next).catch((error: unknown) => complain(error, "This browser could not keep the choices:"));
+  };
+  return [choices, choose];
+}
