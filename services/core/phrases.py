@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from services.core.nouns import DRINKING, EXCEPTIONS, INVARIANT
 
 if TYPE_CHECKING:
     import inflect
+
+_LOADING = threading.Lock()
 
 MAX_CHARACTERS = 80
 MAX_WORDS = 8
@@ -95,7 +98,7 @@ def normalise(text: str) -> str:
 
 
 def warm_up() -> None:
-    """Load what the first `normalise` would wait for, some 1.5 s; for a thread at a process's start."""
+    """Load what the first `normalise` would wait for; for a thread at a process's start."""
     _engine()
 
 
@@ -210,6 +213,23 @@ def _shown(text: str) -> str:
 
 @functools.cache
 def _engine() -> inflect.engine:
-    import inflect  # takes 1.5 s to import: only the processes that normalise pay, once
+    with _LOADING:
+        return _unchecked_engine()
 
+
+def _unchecked_engine() -> inflect.engine:
+    """inflect's engine, without its checks of argument types; loaded late, since only some processes need it.
+
+    For these checks typeguard rewrites inflect's methods as they are imported. That is nearly all of the
+    second and a half that the import takes; and it goes through `ast`, of which CPython 3.11 counts the
+    recursion for all threads together: what another thread parses meanwhile fails with a SystemError.
+    """
+    import typeguard
+
+    checked = typeguard.typechecked
+    vars(typeguard)["typechecked"] = lambda method: method
+    try:
+        import inflect
+    finally:
+        vars(typeguard)["typechecked"] = checked
     return inflect.engine()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +135,24 @@ def test_singulars_that_look_like_plurals_stay() -> None:
         "species",
     ]:
         assert singular(noun) == noun
+
+
+def test_loading_rewrites_nothing_through_ast() -> None:
+    """In a process of its own: here everything is loaded already."""
+    script = """
+import ast
+import typeguard
+from services.core import phrases
+
+checked = typeguard.typechecked
+
+def refuse(*args, **more):
+    raise AssertionError("ast.parse in a thread beside others")
+
+ast.parse = refuse
+phrases.warm_up()
+assert phrases.normalise("the Yellow School Buses") == "yellow school bus"
+assert typeguard.typechecked is checked
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
