@@ -29,7 +29,8 @@ CPU = torch.device("cpu")
 def network() -> Iterator[Verifier]:
     """Random weights, also where the architecture starts with ones and zeros."""
     torch.manual_seed(5)
-    made = Verifier(len(scene_tokenizer())).eval()
+    words = scene_tokenizer()
+    made = Verifier(len(words), words.pad_token_id, words.bos_token_id, words.eos_token_id).eval()
     with torch.inference_mode():
         for name, parameter in made.named_parameters():
             if "norm" in name:
@@ -56,13 +57,16 @@ def _words() -> tuple[torch.Tensor, torch.Tensor]:
 def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
     ids, attention = _words()
     sheets = _sheets()
-    tokens = network.encode_images(torch.randn(2, 3, TINY_SIDE, TINY_SIDE))
-    for row, image in zip(tokens, shortcut.seen(network, tokens, TINY_SIDE), strict=True):
-        whole = network.lay_masks(row[None].expand(3, -1, -1), sheets)
-        memory, keys = shortcut.laid(network, image, sheets)
-        assert torch.allclose(memory, whole, atol=1e-5)
-        ours = shortcut.answer(network, task, memory, keys, ids, attention)
-        theirs = network.answer(task, whole, ids, attention)
+    images = network.encode_images(torch.randn(2, 3, TINY_SIDE, TINY_SIDE))
+    bare = network.lay_masks(images, torch.zeros(1, 2, TINY_SIDE, TINY_SIDE)).tokens
+    for row in range(2):
+        image = images.take(slice(row, row + 1))
+        whole = network.lay_masks(image.take(torch.zeros(3, dtype=torch.long)), sheets)
+        memory = shortcut.laid(network, image, bare[row : row + 1], sheets)
+        assert torch.allclose(memory.tokens, whole.tokens, atol=1e-5)
+        assert torch.equal(memory.covered, whole.covered)
+        ours = shortcut.answer(network, task, memory, ids, attention)
+        theirs, _ = network.answer(task, whole, ids, attention)
         assert ours.shape == theirs.shape
         assert torch.allclose(ours, theirs, atol=1e-4), float((ours - theirs).abs().max())
         assert float(theirs.std(0).max()) > 1e-3  # phrases and sheets matter to what is compared
@@ -70,13 +74,12 @@ def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
 
 def test_empty_sheets_share_one_memory(network: Verifier) -> None:
     ids, attention = _words()
-    (image,) = shortcut.seen(
-        network, network.encode_images(torch.randn(1, 3, TINY_SIDE, TINY_SIDE)), TINY_SIDE
-    )
-    memory, keys = shortcut.laid(network, image, torch.zeros(3, 2, TINY_SIDE, TINY_SIDE))
-    assert len(memory) == len(keys) == 1
-    shared = shortcut.answer(network, "nv", memory, keys, ids, attention)
-    each = shortcut.answer(network, "nv", memory.expand(3, -1, -1), keys.expand(3, -1, -1), ids, attention)
+    image = network.encode_images(torch.randn(1, 3, TINY_SIDE, TINY_SIDE))
+    empty = torch.zeros(3, 2, TINY_SIDE, TINY_SIDE)
+    memory = shortcut.laid(network, image, network.lay_masks(image, empty[:1]).tokens, empty)
+    assert len(memory.tokens) == len(memory.covered) == 1
+    shared = shortcut.answer(network, "nv", memory, ids, attention)
+    each = shortcut.answer(network, "nv", memory.take(torch.zeros(3, dtype=torch.long)), ids, attention)
     assert torch.allclose(shared, each, atol=1e-5)
 
 
@@ -148,9 +151,9 @@ def test_sheets_are_those_of_whole_masks(network: Verifier, served: ServedVerifi
     tokens = scene_tokenizer()(
         ["bus", "kite"], padding="max_length", max_length=QUESTION_LENGTH, return_tensors="pt"
     )
-    logits = network.answer(
+    logits, _ = network.answer(
         "ev",
-        network.lay_masks(whole.expand(2, -1, -1), sheets),
+        network.lay_masks(whole.take(torch.zeros(2, dtype=torch.long)), sheets),
         tokens["input_ids"],
         tokens["attention_mask"],
     )

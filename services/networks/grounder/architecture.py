@@ -94,9 +94,14 @@ def sine_positions(side: int, width: int) -> Tensor:
 def token_features(network: Owlv2ForObjectDetection, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Detection features [B, T, D] and the tower's last hidden states [B, 1 + T, D] of normalised pixels."""
     hidden = network.owlv2.vision_model(pixel_values=pixels).last_hidden_state
+    return detection_features(network, hidden), hidden
+
+
+def detection_features(network: Owlv2ForObjectDetection, hidden: Tensor) -> Tensor:
+    """Detection features [B, T, D] of the tower's last hidden states [B, 1 + T, D]."""
     normal = network.owlv2.vision_model.post_layernorm(hidden)
     features: Tensor = network.layer_norm(normal[:, 1:] * normal[:, :1])
-    return features, hidden
+    return features
 
 
 def embed_phrases(network: Owlv2ForObjectDetection, ids: Tensor, attention: Tensor) -> Tensor:

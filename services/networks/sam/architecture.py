@@ -8,10 +8,11 @@ from pathlib import Path
 
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from services.networks.checkpoints import load_into
 from services.networks.errors import ModelError
+from services.networks.stem import ConvStem
 
 TINY_SIDE = 256
 TINY_PATCH = 8
@@ -19,11 +20,26 @@ TINY_WIDTH = 128
 TINY_CHANNELS = 64
 
 
+class StemEmbed(nn.Module):
+    """A convolutional stem in the place of segment-anything's `PatchEmbed`: [B, 3, H, W] to
+    [B, H / 8, W / 8, width].
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = ConvStem((32, 64, width), (2, 2, 2), (0, 1, 2))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        embedded: Tensor = self.stem(pixels)
+        return embedded.permute(0, 2, 3, 1)
+
+
 def build_vit_tiny() -> Sam:
-    """The bundled network: 256 pixels, patch 8, four layers of width 128, windows of 8 with one global layer,
-    64 channels in the decoder. Few heads and no relative positions: both are dear on a CPU."""
+    """The bundled network: 256 pixels, a convolutional stem of stride 8, four layers of width 128, windows of
+    8 with one global layer, 64 channels in the decoder. Few heads and no relative positions: both are dear on
+    a CPU."""
     grid = TINY_SIDE // TINY_PATCH
-    return Sam(
+    network = Sam(
         image_encoder=ImageEncoderViT(
             img_size=TINY_SIDE,
             patch_size=TINY_PATCH,
@@ -54,6 +70,8 @@ def build_vit_tiny() -> Sam:
         pixel_mean=[127.5] * 3,
         pixel_std=[64.0] * 3,
     )
+    network.image_encoder.patch_embed = StemEmbed(TINY_WIDTH)
+    return network
 
 
 REGISTRY: dict[str, Callable[[], Sam]] = {

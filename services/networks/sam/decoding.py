@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,23 @@ def decode_tokens(sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor) -
 def upscale_masks(sam: Sam, tokens: DecodedTokens, which: slice = slice(0, 4)) -> Tensor:
     """Mask logits [N, len(which), 4G, 4G] of some of the four mask tokens."""
     decoder = sam.mask_decoder
-    count, cells, channels = tokens.source.shape
+    first, norm, activation, second, _ = decoder.output_upscaling
+    count, cells = tokens.source.shape[:2]
     side = int(cells**0.5)
-    upscaled = decoder.output_upscaling(tokens.source.transpose(1, 2).reshape(count, channels, side, side))
+    # A transposed convolution of stride 2 and kernel 2 is a matrix product; positions are put in order at
+    # the end.
+    hidden = _spread(tokens.source, first)
+    hidden = functional.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, norm.eps)
+    hidden = functional.gelu(_spread(activation(hidden), second))
     kernels = [decoder.output_hypernetworks_mlps[i](tokens.masks[:, i]) for i in range(4)[which]]
-    logits: Tensor = torch.stack(kernels, 1) @ upscaled.flatten(2)
-    return logits.reshape(count, len(kernels), 4 * side, 4 * side)
+    logits = hidden.reshape(count, -1, hidden.shape[-1]) @ torch.stack(kernels, 1).transpose(1, 2)
+    placed = logits.reshape(count, side, side, 2, 2, 2, 2, len(kernels)).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return placed.reshape(count, len(kernels), 4 * side, 4 * side)
+
+
+def _spread(values: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+    """Values [..., C] to the [..., 4, D] of their 2x2 pixels, row by row."""
+    weight = layer.weight.permute(0, 2, 3, 1).reshape(layer.in_channels, -1)
+    assert layer.bias is not None
+    spread = values @ weight
+    return spread.reshape(*values.shape[:-1], 4, layer.out_channels) + layer.bias

@@ -1,5 +1,5 @@
-"""The bundled verifier: a small vision transformer and a decoder whose question (task and phrase) looks at
-its tokens.
+"""The bundled verifier: the grounder's towers, which tell where a phrase fits, and a decoder whose question
+(task and phrase) looks at the image's tokens.
 
 It is no language model: each of its answers is a softmax over the fixed choices of a task, as a verifier
 built on a language model would give over its choice tokens.
@@ -7,11 +7,22 @@ built on a language model would give over its choice tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
 import torch
 from torch import Tensor, nn
-from transformers import Owlv2VisionConfig, Owlv2VisionModel
+from torch.nn import functional
 
-from services.networks.grounder.architecture import TINY_PATCH, TINY_SIDE, TINY_WIDTH
+from services.networks.grounder.architecture import (
+    TEXT_WIDTH,
+    TINY_PATCH,
+    TINY_STEM,
+    TINY_WIDTH,
+    build_tiny,
+    detection_features,
+    embed_phrases,
+)
 from services.networks.verifier.views import CROP_SIDE
 
 TASKS = ("mv", "ev", "nv")
@@ -20,9 +31,34 @@ CHOICES = {
     "ev": ("accept", "reject", "reject_unseparated", "flag_label", "whole_image", "ungroundable"),
     "nv": ("absent", "present"),
 }
-TOWER_LAYERS = 4
 DECODER_LAYERS = 2
 QUESTION_LENGTH = 8
+CROP_GRID = CROP_SIDE // TINY_PATCH
+COVERED = 0.35
+"""A token counts as covered from this share of its pixels on."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a question looks at: `tokens` [N, T, D]; the grounder's class embedding of each token, of length
+    1, `classes` [N, T, E], with the `shift` and `scale` [N, T] of its logits; and the share of each token
+    that lies under a mask, `covered` [N, T]. T is one grid or, for crops, two.
+    """
+
+    tokens: Tensor
+    classes: Tensor
+    shift: Tensor
+    scale: Tensor
+    covered: Tensor
+
+    def take(self, index: Tensor | slice) -> Memory:
+        """The memories of some rows."""
+        return Memory(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Memory]) -> Memory:
+        """Memories one after the other."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 class DecoderLayer(nn.Module):
@@ -33,7 +69,7 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(4)])
         self.own = nn.MultiheadAttention(width, heads, batch_first=True)
         self.memory = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, question: Tensor, memory: Tensor, padding: Tensor) -> Tensor:
         normal = self.norms[0](question)
@@ -48,41 +84,26 @@ class DecoderLayer(nn.Module):
 
 class Verifier(nn.Module):
     """Whole images are encoded once and shared by all questions about them; masks are laid over their tokens
-    afterwards. Crops see their mask from the first layer on."""
+    afterwards. Crops see their mask from the first convolution on."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, pad: int, bos: int, eos: int) -> None:
         super().__init__()
-        config = Owlv2VisionConfig(
-            hidden_size=TINY_WIDTH,
-            intermediate_size=4 * TINY_WIDTH,
-            num_hidden_layers=TOWER_LAYERS,
-            num_attention_heads=TINY_WIDTH // 64,
-            image_size=TINY_SIDE,
-            patch_size=TINY_PATCH,
-            hidden_act="gelu",
-        )
-        config._attn_implementation = "eager"
-        self.tower = Owlv2VisionModel(config).vision_model
-        crop_tokens = (CROP_SIDE // TINY_PATCH) ** 2
-        self.crop_position_embed = nn.Parameter(torch.randn(2, crop_tokens, TINY_WIDTH) * 0.02)
-        self.crop_mask_embed = nn.Conv2d(2, TINY_WIDTH, TINY_PATCH, TINY_PATCH)
+        self.owl = build_tiny(vocabulary, pad, bos, eos)
+        del self.owl.box_head, self.owl.objectness_head
+        self.crop_position_embed = nn.Parameter(torch.randn(2 * CROP_GRID**2, TINY_WIDTH) * 0.02)
+        first, stride = TINY_STEM["widths"][0], TINY_STEM["strides"][0]
+        self.crop_mask_stem = nn.ModuleList([nn.Conv2d(2, first, 5, stride, 2, bias=False) for _ in range(2)])
         self.sheet_embed = nn.Conv2d(2, TINY_WIDTH, TINY_PATCH, TINY_PATCH)
         self.sheet_mix = nn.Sequential(
             nn.LayerNorm(TINY_WIDTH),
-            nn.Linear(TINY_WIDTH, 2 * TINY_WIDTH),
+            nn.Linear(TINY_WIDTH, TINY_WIDTH),
             nn.GELU(),
-            nn.Linear(2 * TINY_WIDTH, TINY_WIDTH),
+            nn.Linear(TINY_WIDTH, TINY_WIDTH),
         )
         # The tower's tokens have a large common part; normalised, masks and phrases added to them show.
         self.memory_norm = nn.LayerNorm(TINY_WIDTH)
-        self.phrase_key = nn.Sequential(
-            nn.Linear(TINY_WIDTH, TINY_WIDTH),
-            nn.GELU(),
-            nn.Linear(TINY_WIDTH, TINY_WIDTH),
-            nn.LayerNorm(TINY_WIDTH),
-        )
-        self.token_key = nn.Sequential(nn.LayerNorm(TINY_WIDTH), nn.Linear(TINY_WIDTH, TINY_WIDTH))
-        self.match_out = nn.Linear(TINY_WIDTH, TINY_WIDTH)
+        self.match_out = nn.Linear(TEXT_WIDTH + 1, TINY_WIDTH)
+        self.strongest_in = nn.Linear(5, TINY_WIDTH)
         self.word_embed = nn.Embedding(vocabulary, TINY_WIDTH)
         self.place_embed = nn.Parameter(torch.randn(QUESTION_LENGTH + 1, TINY_WIDTH) * 0.02)
         self.task_embed = nn.Embedding(len(TASKS), TINY_WIDTH)
@@ -91,52 +112,101 @@ class Verifier(nn.Module):
         nn.init.normal_(self.word_embed.weight, std=0.3)
         nn.init.normal_(self.task_embed.weight, std=0.3)
 
-    def encode_images(self, pixels: Tensor) -> Tensor:
-        """Tokens [B, 441, D] of normalised pixels [B, 3, 252, 252]."""
-        hidden: Tensor = self.tower(pixel_values=pixels).last_hidden_state
-        normal: Tensor = self.memory_norm(hidden[:, 1:])
-        return normal
+    def encode_images(self, pixels: Tensor) -> Memory:
+        """Memories of normalised pixels [B, 3, 252, 252], without masks."""
+        hidden = self.owl.owlv2.vision_model(pixel_values=pixels).last_hidden_state
+        return self._memory(hidden, hidden.new_zeros(len(hidden), hidden.shape[1] - 1))
 
-    def encode_crops(self, crops: Tensor) -> Tensor:
-        """Tokens [N, 200, D] of near and far crops [N, 2, 5, 120, 120] with normalised colours."""
-        count = len(crops)
-        flat = crops.flatten(0, 1)
-        patches = self.tower.embeddings.patch_embedding(flat[:, :3]) + self.crop_mask_embed(flat[:, 3:])
-        tokens = patches.flatten(2).transpose(1, 2) + self.crop_position_embed.repeat(count, 1, 1)
-        hidden: Tensor = self.tower.encoder(inputs_embeds=self.tower.pre_layernorm(tokens)).last_hidden_state
-        normal: Tensor = self.memory_norm(hidden.reshape(count, -1, hidden.shape[-1]))
-        return normal
-
-    def lay_masks(self, tokens: Tensor, sheets: Tensor) -> Tensor:
-        """Image tokens [N, 441, D] with mask sheets [N, 2, 252, 252] laid over them."""
-        laid = tokens + self.sheet_embed(sheets).flatten(2).transpose(1, 2)
-        mixed: Tensor = laid + self.sheet_mix(laid)
-        return mixed
-
-    def match(self, memory: Tensor, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
-        """Memory with the product of each token and the phrase added, and how well each token fits, [N, T]
-        logits.
-
-        From products the decoder learns soon which tokens a phrase fits; from attention alone, late.
+    def encode_crops(self, crops: Tensor) -> Memory:
+        """Memories of near and far crops [N, 2, 5, 120, 120] with normalised colours; both are one
+        sequence.
         """
-        words = self.word_embed(ids)
-        weight = attention[..., None].to(words.dtype)
-        phrase = self.phrase_key((words * weight).sum(1) / weight.sum(1))
-        product = self.token_key(memory) * phrase[:, None]
-        matched: Tensor = memory + self.match_out(product)
-        return matched, product.sum(-1).float() / TINY_WIDTH**0.5
+        vision = self.owl.owlv2.vision_model
+        stem = vision.embeddings.patch_embedding
+        views = [
+            stem(crops[:, view, :3], mask(crops[:, view, 3:])).flatten(2).transpose(1, 2)
+            for view, mask in enumerate(self.crop_mask_stem)
+        ]
+        tokens = torch.cat(views, 1) + self.crop_position_embed
+        head = vision.embeddings.class_embedding + vision.embeddings.position_embedding.weight[0]
+        tokens = torch.cat([head.expand(len(crops), 1, -1), tokens], 1)
+        hidden = vision.encoder(inputs_embeds=vision.pre_layernorm(tokens)).last_hidden_state
+        # The near view's mask is its third channel beside the colours, the far view's its fourth.
+        masks = torch.stack([crops[:, 0, 3], crops[:, 1, 4]], 1)
+        covered = functional.avg_pool2d(masks, TINY_PATCH).flatten(1)
+        return self._memory(hidden, covered)
 
-    def answer(self, task: str, memory: Tensor, ids: Tensor, attention: Tensor) -> Tensor:
-        """Logits [N, choices of the task] of phrases [N, L] about memories [N, T, D]."""
-        memory, _ = self.match(memory, ids, attention)
+    def _memory(self, hidden: Tensor, covered: Tensor) -> Memory:
+        head, features = self.owl.class_head, detection_features(self.owl, hidden)
+        return Memory(
+            self.memory_norm(hidden[:, 1:]),
+            functional.normalize(head.dense0(features), dim=-1),
+            head.logit_shift(features)[..., 0],
+            functional.elu(head.logit_scale(features)[..., 0]) + 1,
+            covered,
+        )
+
+    def lay_masks(self, whole: Memory, sheets: Tensor) -> Memory:
+        """Whole images' memories with mask sheets [N, 2, 252, 252] laid over them."""
+        laid = whole.tokens + self.sheet_embed(sheets).flatten(2).transpose(1, 2)
+        return replace(whole, tokens=laid + self.sheet_mix(laid), covered=sheet_coverage(sheets))
+
+    def match(self, memory: Memory, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Memory tokens [N, T, D] that know how each fits the phrase, what the question is told of it [N,
+        D], and the fits [N, T]: logits, as the grounder gives them.
+        """
+        queries = functional.normalize(embed_phrases(self.owl, ids, attention), dim=-1)
+        product = memory.classes * queries[:, None]
+        fits = ((product.sum(-1) + memory.shift) * memory.scale).float()
+        near = fits.clamp(-10, 10) / 5
+        matched = torch.cat([product * TEXT_WIDTH**0.5, near[..., None].to(product.dtype)], -1)
+        told: Tensor = self.strongest_in(strongest_fits(near, memory.covered))
+        return memory.tokens + self.match_out(matched), told, fits
+
+    def ask(self, task: str, told: Tensor, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """Question tokens [N, 1 + L, D] and which of them are padding [N, 1 + L]."""
         number = torch.full((len(ids), 1), TASKS.index(task), device=ids.device)
-        question = torch.cat([self.task_embed(number), self.word_embed(ids)], 1)
-        question = question + self.place_embed[: question.shape[1]]
+        question = torch.cat([self.task_embed(number) + told[:, None], self.word_embed(ids)], 1)
         padding = torch.cat([torch.zeros_like(attention[:, :1]), 1 - attention], 1).bool()
+        return question + self.place_embed[: question.shape[1]], padding
+
+    def answer(self, task: str, memory: Memory, ids: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [N, choices of the task] of phrases [N, L] about memories, and how well each token fits the
+        phrase, [N, T].
+        """
+        tokens, told, fits = self.match(memory, ids, attention)
+        question, padding = self.ask(task, told, ids, attention)
         for layer in self.layers:
-            question = layer(question, memory, padding)
+            question = layer(question, tokens, padding)
         logits: Tensor = self.heads[task](question[:, 0])
-        return logits.float()
+        return logits.float(), fits
+
+
+def sheet_coverage(sheets: Tensor) -> Tensor:
+    """Share of each token [N, T] under the masks of sheets [N, 2, S, S]."""
+    return functional.avg_pool2d(sheets[:, 0], TINY_PATCH).flatten(1)
+
+
+def strongest_fits(fits: Tensor, covered: Tensor) -> Tensor:
+    """Five figures [N, 5] of fits [N, T] in -2..2: the strongest, that of covered tokens, of tokens that are
+    not covered, of those that do not touch a covered one either, and the mean of covered ones.
+    """
+    under = covered >= COVERED
+    side = CROP_GRID if covered.shape[1] == 2 * CROP_GRID**2 else int(covered.shape[1] ** 0.5)
+    grids = (covered > 0.05).float().reshape(len(covered), -1, side, side)
+    beside = functional.max_pool2d(grids, 3, 1, 1).flatten(1) > 0
+    lowest = torch.full_like(fits, -2)
+    mean = (fits * under).sum(1) / under.sum(1).clamp(min=1)
+    return torch.stack(
+        [
+            fits.amax(1),
+            torch.where(under, fits, lowest).amax(1),
+            torch.where(under, lowest, fits).amax(1),
+            torch.where(beside, lowest, fits).amax(1),
+            mean,
+        ],
+        1,
+    )
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -31,13 +31,14 @@ from services.networks.verifier.architecture import (
     CHOICES,
     QUESTION_LENGTH,
     TASKS,
+    Memory,
     Verifier,
     normalise,
     normalise_crops,
 )
 from services.networks.verifier.cases import Case, read_case
 from services.networks.verifier.score import read_tables
-from services.networks.verifier.shortcut import Seen, answer, laid, seen
+from services.networks.verifier.shortcut import answer, laid
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.networks.vlm.selection import serves_vlm
 
@@ -65,7 +66,7 @@ class ServedVerifier(BatchedModel[Case]):
         self._tokenizer = tokenizer
         self._temperatures = temperatures
         self._device, self._dtype = device, dtype
-        self._kept: OrderedDict[str, Seen] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Memory, Tensor]] = OrderedDict()
         self._lock = threading.Lock()
 
     def parse(self, request: Request) -> Case:
@@ -122,8 +123,10 @@ class ServedVerifier(BatchedModel[Case]):
         )
         return tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
 
-    def _encode_wholes(self, cases: Sequence[Case]) -> Mapping[str, Seen]:
-        """The encoded images of the cases by digest; those unknown are computed in one batch and kept."""
+    def _encode_wholes(self, cases: Sequence[Case]) -> Mapping[str, tuple[Memory, Tensor]]:
+        """The encoded images of the cases by digest, each with its tokens under an empty sheet; those
+        unknown are computed in one batch and kept.
+        """
         with self._lock:
             found = {case.digest: self._kept[case.digest] for case in cases if case.digest in self._kept}
         unknown = {case.digest: case.pixels for case in cases if case.digest not in found}
@@ -131,8 +134,11 @@ class ServedVerifier(BatchedModel[Case]):
             squares = np.stack([fit_longest_side(pad_square(p), TINY_SIDE) for p in unknown.values()])
             pixels = normalise(torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2))
             with autocast(self._device, self._dtype):
-                encoded = seen(self._network, self._network.encode_images(pixels), TINY_SIDE)
-            found |= dict(zip(unknown, encoded, strict=True))
+                encoded = self._network.encode_images(pixels)
+                empty = torch.zeros(1, 2, TINY_SIDE, TINY_SIDE, device=self._device)
+                bare = self._network.lay_masks(encoded, empty).tokens
+            rows = [slice(row, row + 1) for row in range(len(unknown))]
+            found |= {key: (encoded.take(row), bare[row]) for key, row in zip(unknown, rows, strict=True)}
         with self._lock:
             for digest, image in found.items():
                 self._kept[digest] = image
@@ -153,22 +159,23 @@ class ServedVerifier(BatchedModel[Case]):
                 [mask_crops(image, torch.from_numpy(case.masks[number])) for number in first.values()]
             )
         )
-        memories = torch.cat(
+        memories = Memory.join(
             [
                 self._network.encode_crops(crops[start : start + AT_ONCE].to(self._device))
                 for start in range(0, len(crops), AT_ONCE)
             ]
         )
-        keys = self._network.token_key(memories)
         place = torch.tensor([rows[key] for key in case.keys], device=self._device)
         asked = torch.from_numpy(case.owner).to(self._device)
         logits = []
         for start in range(0, len(asked), AT_ONCE):
             at, of = place[start : start + AT_ONCE], asked[start : start + AT_ONCE]
-            logits.append(answer(self._network, "mv", memories[at], keys[at], ids[of], attention[of]))
+            logits.append(answer(self._network, "mv", memories.take(at), ids[of], attention[of]))
         return torch.cat(logits)
 
-    def _judge_phrases(self, case: Case, image: Seen | None, ids: Tensor, attention: Tensor) -> Tensor:
+    def _judge_phrases(
+        self, case: Case, image: tuple[Memory, Tensor] | None, ids: Tensor, attention: Tensor
+    ) -> Tensor:
         """Logits [P, 6 or 2] of whole-image questions."""
         if image is None:
             return torch.zeros(0, len(CHOICES[case.task]))
@@ -180,8 +187,8 @@ class ServedVerifier(BatchedModel[Case]):
         logits = []
         for start in range(0, len(ids), AT_ONCE):
             some = slice(start, start + AT_ONCE)
-            memory, keys = laid(self._network, image, sheets[some].to(self._device))
-            logits.append(answer(self._network, case.task, memory, keys, ids[some], attention[some]))
+            memory = laid(self._network, *image, sheets[some].to(self._device))
+            logits.append(answer(self._network, case.task, memory, ids[some], attention[some]))
         return torch.cat(logits)
 
     def _shrink(self, mask: npt.NDArray[np.bool_]) -> Tensor:
@@ -197,7 +204,7 @@ def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:
     if not (folder / "tokenizer.json").exists():
         raise ModelError(f"{folder} has no tokenizer.json; copy the whole directory", invalid=False)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    network = Verifier(len(tokenizer))
+    network = Verifier(len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
     load_into(network, folder / "weights.safetensors")
     extra = folder / "tercet.json"
     return network.eval(), tokenizer, dict(json.loads(extra.read_text("utf-8"))) if extra.exists() else {}

@@ -15,37 +15,20 @@ The last layer works the one question token that is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from services.networks.verifier.architecture import TASKS, DecoderLayer, Verifier
+from services.networks.verifier.architecture import DecoderLayer, Memory, Verifier, sheet_coverage
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A whole image as all its questions need it: `tokens` [T, D] as encoded, `bare` [T, D] with the empty
-    sheet laid over them, `keys` [T, D] their token keys.
-    """
-
-    tokens: Tensor
-    bare: Tensor
-    keys: Tensor
-
-
-def seen(network: Verifier, tokens: Tensor, sheet_side: int) -> list[Seen]:
-    """What questions need of encoded images [B, T, D]; a mask sheet is `sheet_side` pixels wide."""
-    bare = network.lay_masks(tokens, torch.zeros(1, 2, sheet_side, sheet_side, device=tokens.device))
-    keys = network.token_key(bare)
-    return [Seen(*parts) for parts in zip(tokens, bare, keys, strict=True)]
-
-
-def laid(network: Verifier, image: Seen, sheets: Tensor) -> tuple[Tensor, Tensor]:
-    """Memory and token keys [N, T, D] of the image with mask sheets [N, 2, S, S] laid over it; one row
-    stands for all where every sheet is empty.
+def laid(network: Verifier, whole: Memory, bare: Tensor, sheets: Tensor) -> Memory:
+    """The memory of one image, `whole` [1, T, ...], with mask sheets [N, 2, S, S] laid over it: what
+    `Verifier.lay_masks` gives. `bare` [1, T, D] are its tokens with an empty sheet. One row stands for all
+    where every sheet is empty.
     """
     patch = int(network.sheet_embed.kernel_size[0])
     count, channels, side = sheets.shape[:3]
@@ -54,36 +37,24 @@ def laid(network: Verifier, image: Seen, sheets: Tensor) -> tuple[Tensor, Tensor
     parts = parts.permute(0, 2, 4, 1, 3, 5).reshape(count, grid * grid, channels * patch * patch)
     rows, places = parts.any(-1).nonzero(as_tuple=True)
     if not len(rows):
-        return image.bare[None], image.keys[None]
-    memory = image.bare.expand(count, -1, -1).clone()
-    keys = image.keys.expand(count, -1, -1).clone()
+        return replace(whole, tokens=bare)
+    tokens = bare.expand(count, -1, -1).clone()
     embedded = functional.linear(
         parts[rows, places], network.sheet_embed.weight.flatten(1), network.sheet_embed.bias
     )
-    covered = image.tokens[places] + embedded
-    mixed = covered + network.sheet_mix(covered)
-    memory[rows, places] = mixed.to(memory.dtype)
-    keys[rows, places] = network.token_key(mixed).to(keys.dtype)
-    return memory, keys
+    over = whole.tokens[0, places] + embedded
+    tokens[rows, places] = (over + network.sheet_mix(over)).to(tokens.dtype)
+    return replace(whole, tokens=tokens, covered=sheet_coverage(sheets))
 
 
-def answer(
-    network: Verifier, task: str, memory: Tensor, keys: Tensor, ids: Tensor, attention: Tensor
-) -> Tensor:
-    """Logits [N, choices of the task] of phrases [N, L]: what `Verifier.answer` gives for the same memory
-    [N or 1, T, D] and its token keys.
+def answer(network: Verifier, task: str, memory: Memory, ids: Tensor, attention: Tensor) -> Tensor:
+    """Logits [N, choices of the task] of phrases [N, L]: what `Verifier.answer` gives for the same memory,
+    of N rows or one.
     """
-    words = network.word_embed(ids)
-    weight = attention[..., None].to(words.dtype)
-    phrase = network.phrase_key((words * weight).sum(1) / weight.sum(1))
-    matched = memory + network.match_out(keys * phrase[:, None])
-    plain = functional.layer_norm(matched.float(), matched.shape[-1:])
-    plain = plain.to(network.match_out(phrase).dtype)  # that of this precision's products
-
-    number = torch.full((len(ids), 1), TASKS.index(task), device=ids.device)
-    question = torch.cat([network.task_embed(number), words], 1)
-    question = question + network.place_embed[: question.shape[1]]
-    padding = torch.cat([torch.zeros_like(attention[:, :1]), 1 - attention], 1).bool()
+    tokens, told, _ = network.match(memory, ids, attention)
+    plain = functional.layer_norm(tokens.float(), tokens.shape[-1:])
+    plain = plain.to(told.dtype)  # that of this precision's products
+    question, padding = network.ask(task, told, ids, attention)
     for place, layer in enumerate(network.layers):
         last = place + 1 == len(network.layers)
         question = _layer(cast(DecoderLayer, layer), question, plain, padding, 1 if last else None)

@@ -188,26 +188,25 @@ class ProposerRecipe(Recipe):
         (folder / "tercet.json").write_text(json.dumps(extra), "utf-8")
 
 
-def start_from_grounder(tower: nn.Module, repository: Path) -> None:
-    """Copy the exported grounder's vision tower into another of the same layout, as far as both have the
-    tensors.
+def start_from_grounder(network: nn.Module, repository: Path, prefix: str = "owlv2.vision_model.") -> None:
+    """Copy the exported grounder's tensors under `prefix` (its vision tower) into a network of the same
+    layout, as far as both have them.
     """
     weights = repository / "concept_grounder" / "1" / "model.safetensors"
     if not weights.exists():
         return
-    prefix = "owlv2.vision_model."
     found = {
         name.removeprefix(prefix): value
         for name, value in load_file(weights).items()
         if name.startswith(prefix)
     }
-    own = tower.state_dict()
+    own = network.state_dict()
     for name, value in found.items():
         # transformers' CLIP spells this layer so.
         name = name.replace("pre_layernorm", "pre_layrnorm") if "pre_layrnorm.weight" in own else name
         if name in own and own[name].shape == value.shape:
             own[name] = value.to(own[name].dtype)
-    tower.load_state_dict(own)
+    network.load_state_dict(own)
 
 
 def full_phrase(number: int) -> str:

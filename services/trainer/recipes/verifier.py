@@ -32,10 +32,10 @@ from services.trainer.recipes.grounder import assign, labels_of
 from services.trainer.recipes.proposer import start_from_grounder
 from services.trainer.scenes import Batch, TrainingScenes
 
-FIRST_CASES, CASES = (1, 2, 20), (4, 5, 8)
-"""Cases of mv, ev and nv a scene: at first mostly presence, which is cheap and teaches the words."""
+CASES = (4, 5, 8)
+"""Cases of mv, ev and nv a scene."""
 
-FIXED = 0.4
+FIXED = 0.25
 """Share of a run in which whole images teach the tower nothing, which saves a quarter of the time."""
 
 Drawn = dict[str, list[tuple[int, MaskCase | SetCase]]]
@@ -44,7 +44,7 @@ Drawn = dict[str, list[tuple[int, MaskCase | SetCase]]]
 class VerifierRecipe(Recipe):
     """Cross-entropy over the choices of each task, and for presence over which tokens fit the phrase.
 
-    The tower starts as the grounder's first layers.
+    Towers and class head start as the grounder's.
     """
 
     name = "verifier"
@@ -53,8 +53,9 @@ class VerifierRecipe(Recipe):
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self.tokenizer = scene_tokenizer()
-        self.verifier = Verifier(len(self.tokenizer)).to(around.device)
-        start_from_grounder(self.verifier.tower, around.repository)
+        marks = self.tokenizer.pad_token_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        self.verifier = Verifier(len(self.tokenizer), *marks).to(around.device)
+        start_from_grounder(self.verifier.owl, around.repository, "")
         self._learning_wholes = True
 
     def network(self) -> nn.Module:
@@ -62,14 +63,13 @@ class VerifierRecipe(Recipe):
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         named = list(self.verifier.named_parameters())
-        tower = optimisers([(n, p) for n, p in named if n.startswith("tower")], 6e-4, 5e-4)
-        return optimisers([(n, p) for n, p in named if not n.startswith("tower")], 2e-3, 1e-3) + tower
+        tower = optimisers([(n, p) for n, p in named if n.startswith("owl")], 6e-4, 5e-4)
+        return optimisers([(n, p) for n, p in named if not n.startswith("owl")], 2e-3, 1e-3) + tower
 
     @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         self._learning_wholes = progress >= FIXED
-        counts = CASES if self._learning_wholes else FIRST_CASES
-        drawn = draw_cases(batch, self.around.rng, counts, held_out=False)
+        drawn = draw_cases(batch, self.around.rng, CASES, held_out=False)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
         answers, fits = self._answers(batch, drawn)
@@ -121,7 +121,7 @@ class VerifierRecipe(Recipe):
         )
         with autocast(device, self.around.dtype):
             with torch.set_grad_enabled(self._learning_wholes and torch.is_grad_enabled()):
-                tokens = self.verifier.encode_images(normalise(whole).to(device))
+                wholes = self.verifier.encode_images(normalise(whole).to(device))
             for task, cases in drawn.items():
                 if not cases:
                     continue
@@ -140,10 +140,9 @@ class VerifierRecipe(Recipe):
                     sheets = torch.stack(
                         [_sheet(case.masks) for _, case in cases if isinstance(case, SetCase)]
                     )
-                    memory = self.verifier.lay_masks(tokens[image.to(device)], sheets.to(device))
-                logits = self.verifier.answer(task, memory, ids, attention)
-                if task == "nv":
-                    fits = self.verifier.match(memory, ids, attention)[1]
+                    memory = self.verifier.lay_masks(wholes.take(image.to(device)), sheets.to(device))
+                logits, fitting = self.verifier.answer(task, memory, ids, attention)
+                fits = fitting if task == "nv" else fits
                 right = torch.tensor([CHOICES[task].index(case.answer) for _, case in cases], device=device)
                 found[task] = (logits, right)
         return found, fits
