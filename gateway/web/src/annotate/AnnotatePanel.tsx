@@ -201,6 +201,8 @@ export function AnnotatePanel(props: Props) {
           <div className="row">
             <ActionButton action="annotate.label" label="Label" disabled={!selectedId} run={act.label} />
             <ActionButton action="annotate.edit" label="Edit" run={act.edit} />
+          </div>
+          <div className="row">
             <ActionButton action="annotate.add" label="Add" run={act.add} />
             <ActionButton action="annotate.remove" label="Drop" disabled={!selectedId} run={act.remove} />
           </div>

@@ -35,6 +35,7 @@ export function useEditor(held: Held | null, ahead: readonly Held[], start: Star
     let current = true;
     void editorOf(held, start).then((editor) => {
       if (!current) return;
+      if (!held.decided) editor.revive();
       setShown(editor);
       watch(editor.watch);
     });

@@ -17,13 +17,12 @@ export function LeaseState({ desk, held }: { desk: Desk; held: Held }) {
     return (
       <div className="banner" role="alert" data-testid="lease-lost">
         <span>
-          <strong>This task is no longer yours:</strong> {held.lost}. What you have drawn is kept in this
-          browser.
+          <strong>This task is no longer yours.</strong> {sentence(held.lost)} What you have drawn is kept.
         </span>
         <button type="button" className="button" onClick={() => void desk.retake(held)}>
           Take it back
         </button>
-        <button type="button" className="quiet" onClick={() => desk.drop(held.task.id)}>
+        <button type="button" className="quiet" onClick={() => desk.abandon(held.task.id)}>
           Leave it
         </button>
       </div>
@@ -37,6 +36,10 @@ export function LeaseState({ desk, held }: { desk: Desk; held: Held }) {
         : "The time of this task has run out; taking it back…"}
     </div>
   );
+}
+
+function sentence(reason: string): string {
+  return `${reason.charAt(0).toUpperCase()}${reason.slice(1)}${/[.!?]$/.test(reason) ? "" : "."}`;
 }
 
 function secondsLeft(held: Held): number {

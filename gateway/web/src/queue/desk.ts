@@ -16,11 +16,11 @@ import {
   undo,
 } from "../api/routes";
 import type { DecidedPair, LeasedTask, Reopened, ReviewTask } from "../api/types";
-import { complain, inform } from "../ui/notices";
+import { complain, inform, notices } from "../ui/notices";
 import { idleSeconds } from "./activity";
-import { hasDraft } from "./drafts";
+import { dropDraft, hasDraft } from "./drafts";
 import { keep, kept } from "./durable";
-import { outbox, post, reopen, settled, withdraw } from "./outbox";
+import { type Outcome, outbox, post, reopen, settled, withdraw } from "./outbox";
 
 export interface Held {
   readonly task: ReviewTask;
@@ -65,6 +65,7 @@ export class Desk {
   }));
   private readonly order: string[] = []; // of decisions, for undo
   private timers: number[] = [];
+  private unsubscribe = (): void => undefined;
   private leasing = false;
   private closed = false;
 
@@ -75,6 +76,11 @@ export class Desk {
 
   async open(): Promise<void> {
     this.closed = false;
+    this.unsubscribe = outbox.subscribe(({ outcomes }, { outcomes: before }) => {
+      for (const [taskId, outcome] of Object.entries(outcomes)) {
+        if (outcome !== before[taskId] && outcome.standing === "refused") this.refused(taskId, outcome);
+      }
+    });
     const before = (await kept<Held[]>(this.place)) ?? [];
     for (const held of before) {
       if (outbox.getState().outcomes[held.task.id]) continue;
@@ -92,6 +98,7 @@ export class Desk {
   /** Gives back what was not begun. */
   async close(): Promise<void> {
     this.closed = true;
+    this.unsubscribe();
     this.timers.forEach((timer) => {
       window.clearInterval(timer);
     });
@@ -126,7 +133,13 @@ export class Desk {
   }
 
   /** Keeps and sends a decision, and goes to the next open task at once. */
-  async decide(held: Held, kind: Kind, pairs: DecidedPair[], activeSeconds: number): Promise<void> {
+  async decide(
+    held: Held,
+    kind: Kind,
+    pairs: DecidedPair[],
+    activeSeconds: number,
+    comment = "",
+  ): Promise<void> {
     const id = crypto.randomUUID();
     this.order.push(held.task.id);
     this.change(held.task.id, { decided: { id, kind } });
@@ -137,7 +150,7 @@ export class Desk {
       kind,
       pairs,
       active_seconds: Math.round(activeSeconds * 100) / 100,
-      comment: "",
+      comment,
     });
     this.persist();
     void this.fill();
@@ -195,8 +208,14 @@ export class Desk {
     }
   }
 
-  /** A task that is lost, or was decided, goes out of sight. */
-  drop(taskId: string): void {
+  /** A lost task goes out of sight, and what was drawn for it with it. */
+  abandon(taskId: string): void {
+    void dropDraft(taskId);
+    this.drop(taskId);
+  }
+
+  /** A task goes out of sight. */
+  private drop(taskId: string): void {
     const rest = this.state.items.filter((held) => held.task.id !== taskId);
     this.store.setState({ items: rest });
     if (this.state.currentId === taskId)
@@ -222,6 +241,22 @@ export class Desk {
       this.leasing = false;
       this.store.setState({ looking: false });
     }
+  }
+
+  /** A decision that the server did not take: its task is open again with all that was drawn, and says why. */
+  private refused(taskId: string, { reason }: Extract<Outcome, { standing: "refused" }>): void {
+    const held = this.state.items.find((other) => other.task.id === taskId);
+    if (!held) return;
+    const at = this.order.lastIndexOf(taskId);
+    if (at >= 0) this.order.splice(at, 1);
+    reopen(taskId);
+    this.change(taskId, { decided: null, lost: reason });
+    const name = held.task.pair?.phrase ?? held.task.image.name;
+    notices.getState().show({
+      tone: "error",
+      text: `“${name}” is not saved. ${reason}`,
+      action: { label: "Show it", run: () => this.go(taskId) },
+    });
   }
 
   private get state(): DeskState {
