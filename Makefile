@@ -74,7 +74,7 @@ page: environment
 
 .PHONY: quality
 quality: environment ## Measure the bundled models on held-out scenes: docs/quality.md
-	@$(PY) -m services.trainer quality $(ARGS)
+	@$(PY) -m services.quality run $(ARGS)
 
 .PHONY: protos
 protos: environment ## Compile the protos into gen/

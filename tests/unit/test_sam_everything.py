@@ -149,7 +149,7 @@ def test_records_are_the_references_on_the_same_logits(
 
     monkeypatch.setattr(sam.mask_decoder, "forward", forward)
     theirs = reference(sam, image, limits, at_once=64)
-    assert len(theirs) > 3
+    assert len(theirs) > 1
     assert as_records(ours, points) == theirs
 
 
@@ -168,7 +168,7 @@ def test_records_of_the_bundled_network_are_the_references(bundled: Sam) -> None
     decoder = FactorisedDecoder(bundled, torch.float32).for_image(embedding, dense[0])
     found = segment_everything(bundled, decoder, frame, points, limits, 64)
     ours = as_records(found, points)
-    assert len(theirs) > 3
+    assert len(theirs) > 1
     assert [record[5] for record in ours] == [record[5] for record in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert rle.iou([mine[0]], [other[0]], frame.height, frame.width)[0, 0] > 0.999

@@ -1,0 +1,144 @@
+"""What the tests do with a tenant, and with a person's page."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from playwright.sync_api import Locator, Page, expect
+
+from gateway.client import Client
+from gateway.schemas import JobOptions
+from gateway.schemas.words import Stage
+from services.scenes import write_dataset
+from tests.support.polling import eventually
+
+ROLES = Literal["submitter", "annotator", "verifier", "lead", "admin"]
+_SEEDS = itertools.count(9_100_000, 100)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Makes keys and tasks of its own."""
+
+    operator: Client
+    name: str
+    url: str
+    folder: Path
+    seed: int = field(default_factory=lambda: next(_SEEDS))
+
+    def key(self, *roles: ROLES) -> str:
+        """The token of a new key."""
+        body = {"name": "-".join(roles), "tenant": self.name, "roles": list(roles)}
+        token: str = self.rest(self._operator_key, "POST", "/v1/keys", body)["token"]
+        return token
+
+    def submit(self, stage: Stage, images: int = 1, **options: Any) -> str:
+        """A job of drawn scenes whose tasks wait for people; its id."""
+        scenes = write_dataset(images, self.folder, seed=self.seed) / "images"
+        key = self.key("submitter")
+        settings = self.operator_settings.model_copy(update={"api_key": _secret(key)})
+        with Client(settings) as submitter:
+            job = submitter.submit(scenes, JobOptions(stage=stage, **options))
+            submitter.wait(job.id, timeout=120)
+        watcher = self.key("annotator")
+        eventually(
+            lambda: sum(q["waiting"] for q in self.rest(watcher, "GET", "/v1/reviews/queues")["queues"]),
+            timeout=60,
+        )
+        return job.id
+
+    def rest(self, key: str, method: str, path: str, body: object = None) -> Any:
+        """A call of the REST API. Raises for a refusal."""
+        answer = httpx.request(
+            method, self.url + path, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=30
+        )
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def decided(self, key: str) -> int:
+        """How many tasks of the tenant are decided, by the server's count."""
+        queues = self.rest(key, "GET", "/v1/reviews/queues")["queues"]
+        return sum(queue["decided"] for queue in queues)
+
+    @property
+    def operator_settings(self) -> Any:
+        return self.operator.settings
+
+    @property
+    def _operator_key(self) -> str:
+        token: str = self.operator_settings.key()
+        return token
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A person's page."""
+
+    page: Page
+    key: str
+    tenant: Tenant
+
+    @property
+    def phrase(self) -> Locator:
+        return self.page.get_by_test_id("phrase")
+
+    @property
+    def canvas(self) -> Locator:
+        return self.page.get_by_test_id("canvas")
+
+    @property
+    def objects(self) -> Locator:
+        return self.page.locator(".objects li")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def ready(self) -> None:
+        """A task is shown with its picture."""
+        expect(self.page.locator(".canvas[aria-busy=false]")).to_be_visible()
+
+    def saved(self, count: int) -> None:
+        """The header says that so many decisions are saved."""
+        expect(self.page.locator(".saving")).to_have_text(f"Saved · {count}")
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """The place on the screen of a place on the canvas, both 0..1."""
+        box = self.canvas.bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def stroke(self, *points: tuple[float, float], hold: bool = False) -> None:
+        """Draws through the points; `hold` leaves the button down."""
+        first, *rest = (self.point(*point) for point in points)
+        self.page.mouse.move(*first)
+        self.page.mouse.down()
+        for place in rest:
+            self.page.mouse.move(*place, steps=6)
+        if not hold:
+            self.page.mouse.up()
+
+    def positive(self) -> str:
+        """Goes to a task whose pair has masks, in review; its phrase."""
+        self.ready()
+        for _ in range(30):
+            if self.page.locator(".objects li[data-dropped=false] .number").count() and not self.negative:
+                return self.phrase.inner_text()
+            before = self.phrase.inner_text()
+            self.press("f" if self.page.get_by_text("last of your tasks").count() == 0 else "a")
+            expect(self.phrase).not_to_have_text(before)
+        raise AssertionError("no task has masks")
+
+    @property
+    def negative(self) -> bool:
+        return self.page.locator(".facts .tag", has_text="negative").count() > 0
+
+
+def _secret(key: str) -> Any:
+    from pydantic import SecretStr
+
+    return SecretStr(key)

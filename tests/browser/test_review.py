@@ -1,0 +1,178 @@
+"""Review: one key decides a pair, and says saved when the server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.desks import Desk, Tenant
+from tests.support.polling import eventually
+
+SignIn = Callable[..., Desk]
+
+
+def test_a_wrong_key_is_refused_and_a_right_one_stays_over_a_reload(sign_in: SignIn, tenant: Tenant) -> None:
+    desk = sign_in()
+    expect(desk.page.get_by_role("heading", name="All done for now")).to_be_visible()
+    desk.page.reload()
+    expect(desk.page.get_by_role("heading", name="All done for now")).to_be_visible()
+    desk.page.get_by_role("button", name="Sign out").click()
+    desk.page.get_by_label("API key").fill("tercet_wrong")
+    desk.page.get_by_role("button", name="Sign in").click()
+    expect(desk.page.get_by_role("alert")).to_have_text("This key is not known, or was revoked.")
+
+
+def test_one_key_accepts_and_the_next_task_is_there(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    desk.ready()
+    for count, key in enumerate(("a", "Enter", "Control+Enter"), start=1):
+        before = desk.phrase.inner_text()
+        desk.press(key)
+        expect(desk.phrase).not_to_have_text(before)
+        desk.saved(count)
+        assert tenant.decided(desk.key) == count
+
+
+def test_one_key_rejects_the_pair_and_an_object_that_is_chosen(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    phrase = desk.positive()
+    desk.press("Tab")
+    expect(desk.objects.first.get_by_role("button").first).to_have_attribute("aria-pressed", "true")
+    desk.press("r")
+    expect(desk.objects.first).to_have_attribute("data-dropped", "true")
+    assert tenant.decided(desk.key) == 0
+    desk.press("Control+z")
+    expect(desk.objects.first).to_have_attribute("data-dropped", "false")
+    desk.press("Control+Shift+z")
+    expect(desk.objects.first).to_have_attribute("data-dropped", "true")
+    desk.press("Escape", "Shift+r")
+    expect(desk.phrase).not_to_have_text(phrase)
+    desk.saved(1)
+    second = desk.phrase.inner_text()
+    desk.press("Control+Space")
+    expect(desk.phrase).not_to_have_text(second)
+    desk.saved(2)
+    assert tenant.decided(desk.key) == 2
+
+
+def test_a_decision_is_undone(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    desk.ready()
+    phrase = desk.phrase.inner_text()
+    desk.press("a")
+    desk.saved(1)
+    with desk.page.expect_response(lambda answer: answer.url.endswith("/undo")) as undone:
+        desk.press("Control+z")
+    assert undone.value.status == 200
+    expect(desk.phrase).to_have_text(phrase)
+    expect(desk.page.locator("[data-action='review.accept']")).to_be_enabled()
+    eventually(lambda: tenant.decided(desk.key) == 0)
+    desk.press("r")
+    desk.saved(1)
+    assert tenant.decided(desk.key) == 1
+
+
+def test_next_previous_phrases_by_number_and_hiding(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    desk.ready()
+    first = desk.phrase.inner_text()
+    desk.press("f")
+    expect(desk.phrase).not_to_have_text(first)
+    desk.press("d")
+    expect(desk.phrase).to_have_text(first)
+    row = desk.page.locator(".phrase-row:has(kbd)").nth(1)
+    number, phrase = row.locator("kbd").inner_text(), row.locator(".phrase").inner_text()
+    desk.press(number)
+    expect(desk.phrase).to_have_text(phrase.removeprefix("not"))
+    desk.press("h")
+    expect(desk.page.get_by_text("Masks are hidden")).to_be_visible()
+    desk.press("h")
+    expect(desk.page.get_by_text("Masks are hidden")).not_to_be_visible()
+    assert tenant.decided(desk.key) == 0
+
+
+def test_a_skipped_task_goes_to_others(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    desk.ready()
+    phrase = desk.phrase.inner_text()
+    with desk.page.expect_response(lambda answer: answer.url.endswith("/skip")) as skipped:
+        desk.press("Shift+s")
+    assert skipped.value.status == 204
+    expect(desk.phrase).not_to_have_text(phrase)
+
+
+def test_keys_are_shown_and_can_be_changed(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic")
+    desk = sign_in()
+    desk.ready()
+    desk.press("?")
+    expect(desk.page.get_by_role("dialog", name="Keys")).to_be_visible()
+    key = desk.page.locator("[data-key-of='review.accept']")
+    key.click()
+    desk.press("f")
+    expect(desk.page.get_by_role("alert")).to_contain_text("“Next task” has it")
+    desk.press("j")
+    expect(key).to_have_text("J")
+    desk.press("Escape")
+    expect(desk.page.get_by_role("dialog")).not_to_be_visible()
+    phrase = desk.phrase.inner_text()
+    desk.page.reload()
+    desk.ready()
+    expect(desk.phrase).to_have_text(phrase)
+    desk.press("a", "Enter")
+    expect(desk.phrase).to_have_text(phrase)
+    desk.press("j")
+    expect(desk.phrase).not_to_have_text(phrase)
+    desk.saved(1)
+
+
+def test_two_people_never_get_the_same_task(sign_in: SignIn, tenant: Tenant) -> None:
+    job = tenant.submit("semi_automatic")
+    first, second = sign_in(), sign_in()
+    decided: list[tuple[str, str]] = []
+    for desk in (first, second):
+        desk.page.on(
+            "request",
+            lambda request: (
+                decided.append((request.url.split("/")[-2], request.post_data_json["id"]))
+                if request.url.endswith("/decision")
+                else None
+            ),
+        )
+    total = sum(
+        q["waiting"] + q["leased"] for q in tenant.rest(first.key, "GET", "/v1/reviews/queues")["queues"]
+    )
+    assert total >= 4
+    for desk in (first, second):
+        desk.ready()
+    while tenant.decided(first.key) < total:
+        for desk in (first, second):
+            if desk.page.locator("[data-action='review.accept']").is_visible():
+                desk.press("a")
+                expect(desk.page.locator(".saving")).to_contain_text("Saved")
+    for desk in (first, second):
+        expect(desk.page.locator(".problem", has_text="not saved")).to_have_count(0)
+        expect(desk.page.locator(".notice.error")).to_have_count(0)
+    tasks = [task for task, _ in decided]
+    assert len(set(tasks)) == len(tasks) == total, f"job {job}"
+
+
+def test_text_from_outside_is_shown_as_text(sign_in: SignIn, tenant: Tenant) -> None:
+    markup = '<img src=x onerror="document.title=1">'
+    tenant.submit("semi_automatic", phrases=[markup])
+    desk = sign_in()
+    desk.ready()
+    rows = desk.page.locator(".phrases", has_text="img src")
+    while not rows.count():
+        before = desk.phrase.inner_text()
+        desk.press("a")
+        expect(desk.phrase).not_to_have_text(before)
+    expect(rows).to_contain_text("<img")
+    assert desk.page.locator(".panel img").count() == 0
+    assert desk.page.title() == "Tercet"
