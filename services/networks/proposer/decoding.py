@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
+
+from services.networks.proposer.stepping import Stepper
 
 
 @dataclass
@@ -61,16 +63,17 @@ def decode(
     most_negatives: int,
     most_steps: int,
 ) -> list[Written]:
-    """Decode image tokens [B, T, D] into phrases, then negatives, for each image."""
+    """Decode image tokens [B, T, D] into phrases, then negatives, for each image; products over many tokens
+    are in the images' number format.
+    """
     written = [Written() for _ in range(len(images))]
-    language, head, embed = network.model.language_model, network.lm_head, network.get_input_embeddings()
+    head, embed = network.lm_head, network.get_input_embeddings()
+    single = torch.float32 if images.device.type == "cpu" else images.dtype
+    through = Stepper(network.model.language_model, images.dtype, single, images.shape[1] + most_steps)
     start = torch.full((len(images), 1), marks.bos, device=images.device)
-    cache = DynamicCache()
     inputs = torch.cat([images, embed(start).to(images.dtype)], 1)
     for _ in range(most_steps):
-        hidden = language(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state[
-            :, -1
-        ]
+        hidden = through(inputs)
         scores = torch.log_softmax(head(hidden).float(), -1)
         for row, state in zip(scores, written, strict=True):
             row[[marks.bos, *state.banned()]] = -torch.inf
@@ -79,7 +82,7 @@ def decode(
             _advance(state, token, value, marks, most_phrases, most_negatives)
         if all(state.done for state in written):
             break
-        inputs = embed(chosen[:, None]).to(images.dtype)
+        inputs = embed(chosen[:, None]).to(single)
     for state in written:
         state.end_phrase()
     return written
