@@ -1,0 +1,279 @@
+"""Stage 1: proposals get labels, what is missing is added, negatives are confirmed, an image is submitted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image, ImageDraw
+from playwright.sync_api import Locator, Request, expect
+from pydantic import SecretStr
+
+from gateway.client import Client, JobOptions, Upload
+from tests.browser.desks import Desk, Tenant
+from tests.support.polling import eventually
+
+SignIn = Callable[..., Desk]
+SIZE = 256
+RADIUS = 16
+RED, BLUE, YELLOW = (60, 60), (190, 90), (110, 190)
+"""Centres of discs on a plain ground: each of them is proposed, whatever the model was trained on last."""
+COLOURS = {RED: (220, 40, 40), BLUE: (40, 60, 220), YELLOW: (240, 200, 40)}
+MARGIN = 24
+"""Pixels of the screen around an image that is shown whole."""
+MARKUP = '<img src=x onerror="document.title=1">'
+
+
+def test_an_image_is_labelled_completed_and_arrives(sign_in: SignIn, tenant: Tenant) -> None:
+    job = _submit_discs(tenant)
+    desk = _annotate(sign_in)
+    for place, phrase in ((RED, "red cup"), (BLUE, "Blue Cup")):
+        desk.page.mouse.click(*_on_screen(desk, place))
+        expect(_chosen(desk)).to_contain_text("no label")
+        _label(desk, phrase)
+    expect(_rows(desk)).to_have_text(["red cup", "blue cup"])
+    for _ in range(_without_label(desk)):
+        _drop_first_without_label(desk)
+    expect(desk.page.get_by_text("0 regions without a label")).to_be_visible()
+
+    desk.press("n")
+    expect(desk.page.get_by_role("toolbar", name="Tools")).to_be_visible()
+    with desk.page.expect_response(lambda answer: answer.url.endswith("/segment")) as clicked:
+        desk.page.mouse.click(*_on_screen(desk, YELLOW))
+    assert clicked.value.status == 200
+    expect(_chosen(desk)).not_to_contain_text("no mask yet")
+    desk.press("Enter", "1")
+    expect(_rows(desk)).to_have_text(["red cup", "blue cup"])
+    expect(desk.page.locator(".annotated .state").first).to_have_text("2")
+
+    desk.press("w")
+    expect(_suggestion(desk)).to_be_visible()
+    absent = _suggestion(desk).locator("strong").inner_text()
+    expect(_suggestion(desk).locator(".hint")).not_to_be_empty()
+    desk.press("y")
+    expect(desk.page.locator(".negatives .phrase")).to_have_text([f"not{absent}"])
+    expect(_suggestion(desk).locator("strong")).not_to_have_text(absent)
+    refused = _suggestion(desk).locator("strong").inner_text()
+    desk.press("x")
+    expect(desk.page.get_by_text(f"Is {refused} absent?")).to_have_count(0)
+    expect(desk.page.locator(".negatives li")).to_have_count(1)
+
+    desk.press("Control+Enter")
+    asked = desk.page.get_by_test_id("asked")
+    expect(asked).to_contain_text("red cup")
+    assert tenant.decided(desk.key) == 0
+    desk.press("y")
+    expect(asked).to_contain_text("blue cup")
+    body = _sent(desk, "n")
+    assert [(pair["phrase"], pair["exhaustive"]) for pair in body["pairs"]] == [
+        ("red cup", True),
+        ("blue cup", False),
+        (absent, False),
+    ]
+    desk.saved(1)
+    assert tenant.decided(desk.key) == 1
+
+    found = eventually(lambda: _pairs(tenant, job, 3), timeout=30) or {}
+    assert set(found) == {"red cup", "blue cup", absent}
+    red, blue, negative = found["red cup"], found["blue cup"], found[absent]
+    assert [len(pair["masks"]) for pair in (red, blue, negative)] == [2, 1, 0]
+    assert (red["polarity"], blue["polarity"]) == ("positive", "positive")
+    assert (negative["polarity"], negative["hard_negative"]) == ("negative", True)
+
+
+def test_what_is_typed_and_labelled_survives_a_reload(sign_in: SignIn, tenant: Tenant) -> None:
+    _submit_discs(tenant)
+    desk = _annotate(sign_in)
+    desk.press("Tab")
+    _label(desk, "red cup")
+    desk.press("Enter")
+    desk.page.keyboard.type("red ca")
+    desk.page.reload()
+    desk.ready()
+    expect(_rows(desk)).to_have_text(["red cup"])
+    expect(_field(desk)).to_have_value("red ca")
+    expect(_field(desk)).to_be_focused()
+    # What is half typed is not submitted past.
+    desk.press("Control+Enter")
+    expect(desk.page.get_by_text("A label is being typed")).to_be_visible()
+    assert tenant.decided(desk.key) == 0
+    desk.press("End")
+    desk.page.keyboard.type("r")
+    desk.press("Enter")
+    expect(_rows(desk)).to_have_text(["red cup", "red car"])
+    desk.press("Control+z")
+    expect(_rows(desk)).to_have_text(["red cup"])
+    desk.press("Control+Shift+z")
+    expect(_rows(desk)).to_have_text(["red cup", "red car"])
+
+
+def test_a_phrase_is_completed_and_shared_by_several_objects(sign_in: SignIn, tenant: Tenant) -> None:
+    _submit_discs(tenant)
+    desk = _annotate(sign_in)
+    desk.press("Tab", "Enter")
+    desk.page.keyboard.type("bo")
+    options = desk.page.get_by_role("option")
+    expect(options.first).to_contain_text("ontology")
+    first = options.first.locator("span").first.inner_text()
+    assert first.startswith("bo")
+    desk.press("ArrowDown")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    desk.press("Enter")
+    expect(_rows(desk)).to_have_text([first])
+    desk.press("1")  # the next region without a label is chosen, and gets the phrase
+    expect(desk.page.locator(".annotated .state")).to_have_text(["2"])
+    before = _without_label(desk)
+    desk.press("Delete")
+    expect(desk.page.get_by_text(f"{before} region")).to_have_count(0)
+    desk.press("Control+z")
+    expect(desk.page.get_by_text(f"{before} region")).to_be_visible()
+
+
+def test_a_drawn_region_without_a_label_is_not_lost(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("assisted_manual")
+    desk = _annotate(sign_in)
+    desk.press("n", "b")
+    desk.stroke((0.3, 0.3), (0.4, 0.4))
+    desk.press("Control+Enter")
+    expect(desk.page.get_by_text("gave it no label")).to_be_visible()
+    assert tenant.decided(desk.key) == 0
+    desk.page.keyboard.type("dog")
+    desk.press("Enter")
+    expect(_rows(desk)).to_have_text(["dog"])
+    desk.press("m")
+    expect(desk.page.get_by_role("checkbox")).to_be_checked()
+    body = _sent(desk)
+    assert body["kind"] == "edit"
+    assert [(pair["phrase"], pair["exhaustive"]) for pair in body["pairs"]] == [("dog", True)]
+    desk.saved(1)
+    with desk.page.expect_response(lambda answer: answer.url.endswith("/undo")) as undone:
+        desk.press("Control+z")
+    assert undone.value.status == 200
+    expect(_rows(desk)).to_have_text(["dog"])
+    eventually(lambda: tenant.decided(desk.key) == 0)
+    expect(desk.page.get_by_role("checkbox")).to_be_checked()
+    assert _sent(desk)["pairs"][0]["exhaustive"] is True
+    desk.saved(1)
+
+
+def test_nothing_to_annotate_is_a_rejection(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("assisted_manual")
+    desk = _annotate(sign_in)
+    body = _sent(desk)
+    assert (body["kind"], body["pairs"]) == ("reject", [])
+    desk.saved(1)
+    assert tenant.decided(desk.key) == 1
+
+
+def test_a_label_with_markup_is_shown_as_text(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("assisted_manual")
+    desk = _annotate(sign_in)
+    desk.press("n", "b")
+    desk.stroke((0.3, 0.3), (0.4, 0.4))
+    desk.press("Enter")
+    _label(desk, MARKUP)
+    expect(_rows(desk)).to_have_text([MARKUP])
+    expect(_chosen(desk)).to_contain_text(MARKUP)
+    desk.press("Control+Enter")
+    expect(desk.page.get_by_test_id("asked")).to_contain_text(MARKUP)
+    expect(desk.page.locator("img[src=x]")).to_have_count(0)
+    assert desk.page.title() == "Tercet"
+
+
+def _submit_discs(tenant: Tenant) -> str:
+    """A job of one image with three discs; its id."""
+    picture = Image.new("RGB", (SIZE, SIZE), (120, 140, 110))
+    draw = ImageDraw.Draw(picture)
+    for (x, y), colour in COLOURS.items():
+        draw.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=colour)
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    content = encoded.getvalue()
+    key = SecretStr(tenant.key("submitter"))
+    with Client(tenant.operator_settings.model_copy(update={"api_key": key})) as submitter:
+        uploads = [Upload("discs.png", content, len(content))]
+        job = submitter.submit(uploads, JobOptions(stage="assisted_manual"))
+        submitter.wait(job.id, timeout=120)
+    watcher = tenant.key("annotator")
+    eventually(
+        lambda: sum(q["waiting"] for q in tenant.rest(watcher, "GET", "/v1/reviews/queues")["queues"]),
+        timeout=60,
+    )
+    return job.id
+
+
+def _annotate(sign_in: SignIn) -> Desk:
+    desk = sign_in(path="#/annotate")
+    expect(desk.canvas).to_be_visible(timeout=20_000)
+    desk.ready()
+    return desk
+
+
+def _on_screen(desk: Desk, place: tuple[int, int]) -> tuple[float, float]:
+    """Where a pixel of an image that is shown whole is."""
+    box = desk.canvas.bounding_box()
+    assert box is not None
+    scale = (min(box["width"], box["height"]) - 2 * MARGIN) / SIZE
+    x, y = place
+    across, down = (x - SIZE / 2) * scale, (y - SIZE / 2) * scale
+    return box["x"] + box["width"] / 2 + across, box["y"] + box["height"] / 2 + down
+
+
+def _sent(desk: Desk, key: str = "Control+Enter") -> dict[str, Any]:
+    """Submits by the key; the decision that goes out."""
+
+    def of_decision(request: Request) -> bool:
+        return request.url.endswith("/decision")
+
+    with desk.page.expect_request(of_decision) as sent:
+        desk.press(key)
+    body: dict[str, Any] | None = sent.value.post_data_json
+    assert body is not None
+    return body
+
+
+def _label(desk: Desk, phrase: str) -> None:
+    desk.press("Enter")
+    expect(_field(desk)).to_be_focused()
+    desk.page.keyboard.type(phrase)
+    desk.press("Enter")
+    expect(_field(desk)).to_have_count(0)
+
+
+def _drop_first_without_label(desk: Desk) -> None:
+    left = _without_label(desk)
+    desk.press("Escape", "Tab")  # those without a label come first
+    expect(_chosen(desk)).to_contain_text("no label")
+    while "dropped" in _chosen(desk).inner_text():
+        before = _chosen(desk).inner_text()
+        desk.press("Tab")
+        expect(_chosen(desk)).not_to_have_text(before)
+    desk.press("Delete")
+    expect(desk.page.get_by_text(f"{left} region")).to_have_count(0)
+
+
+def _without_label(desk: Desk) -> int:
+    return int(desk.page.get_by_text("without a label").inner_text().split()[0])
+
+
+def _chosen(desk: Desk) -> Locator:
+    return desk.page.get_by_test_id("chosen")
+
+
+def _field(desk: Desk) -> Locator:
+    return desk.page.get_by_role("combobox", name="What is it?")
+
+
+def _rows(desk: Desk) -> Locator:
+    return desk.page.locator(".annotated .phrase")
+
+
+def _suggestion(desk: Desk) -> Locator:
+    return desk.page.get_by_test_id("suggestion")
+
+
+def _pairs(tenant: Tenant, job: str, count: int) -> dict[str, Any] | None:
+    """The job's pairs by phrase, once there are so many, as the lead's gallery has them."""
+    items = tenant.rest(tenant.key("lead"), "GET", f"/v1/jobs/{job}/pairs?limit=100")["items"]
+    return {item["pair"]["phrase"]: item["pair"] for item in items} if len(items) == count else None
