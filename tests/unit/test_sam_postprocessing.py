@@ -120,8 +120,7 @@ def test_masks_are_those_of_segment_anything(tiny: Sam, network: str, image: tup
 
 def test_most_images_are_traced() -> None:
     """Else the test above would compare torch with itself."""
-    if not rounds_as_torch():
-        pytest.skip("torch rounds in another way here, so masks are not traced")
+    assert rounds_as_torch()
     for low, side in SIDES.values():
         for image in IMAGES[:-1]:
             assert traceable(torch.zeros(1, low, low), frame_of(*image, side)) is not None
@@ -159,8 +158,6 @@ def test_any_logits_and_sizes(tiny: Sam, logits: Any, height: int, width: int, s
 def test_every_pixel_has_torchs_bits(
     inputs: tuple[int, int], inside: tuple[int, int], image: tuple[int, int]
 ) -> None:
-    if not rounds_as_torch():
-        pytest.skip("torch rounds in another way here, so masks are not traced")
     frame = Frame(*image, *inside, side=130)
     logits = torch.randn(inputs) * 5
     way = resampling.plan(inputs, 130, inside, image)
@@ -210,6 +207,17 @@ def test_compressed_changes() -> None:
     for (begin, end), counts in zip(pairwise([0, *ends.tolist()]), expected, strict=True):
         made = coco_encode_rle({"size": [3, 4], "counts": counts})["counts"]
         assert runs[begin:end].tobytes() == made.encode()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_masks_are_traced_whatever_the_number_of_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for inputs, outputs in ((40, 96), (96, 143), (128, 256), (256, 1024)):
+            assert resampling.agrees_with_torch(resampling.bilinear_taps(inputs, outputs), inputs)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("capability", ["default", "avx2"])

@@ -75,11 +75,12 @@ def agrees_with_torch(taps: Taps, inputs: int) -> bool:
     """
     numbers = torch.arange(inputs, dtype=torch.float32)
     even = (numbers % 2 == 0).float()
-    planes = torch.stack([even, 1 - even, torch.floor(numbers / 2)])[None, :, None]
+    # One channel a plane, as masks have: three channels go another way in torch where it has one thread.
+    planes = torch.stack([even, 1 - even, torch.floor(numbers / 2)])[:, None, None]
     # Many rows, for torch to take the way that it takes for images.
     size = (SMALLEST_EXACT, taps.size)
-    seen = functional.interpolate(planes, size, mode="bilinear", align_corners=False)[0, :, 0]
-    source = planes[0, :, 0].numpy().astype(np.float64)
+    seen = functional.interpolate(planes, size, mode="bilinear", align_corners=False)[:, 0, 0]
+    source = planes[:, 0, 0].numpy().astype(np.float64)
     index, weight = taps.index, taps.weight.astype(np.float64)
     expected = source[:, index[0]] * weight[0] + source[:, index[1]] * weight[1]
     exact = np.array_equal(seen[:2].numpy(), expected[:2].astype(np.float32))
