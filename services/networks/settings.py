@@ -74,6 +74,19 @@ class NetworkSettings(BaseSettings):
     sam_prompts_at_once: int | None = Field(
         None, ge=1, description="prompts that SAM decodes together; 64 on a CPU and 1024 on CUDA by default"
     )
+    sam_predicted_iou: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="everything-mode keeps masks whose predicted IoU is above it; 0.8 by default, 0.5 for "
+        "the bundled vit_tiny, which is sure of little",
+    )
+    sam_stability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="everything-mode keeps masks at least so stable; 0.9 by default, 0.8 for vit_tiny",
+    )
     sam_mask_overlap: float | None = Field(
         None,
         gt=0,

