@@ -25,10 +25,10 @@ def service(request: pytest.FixtureRequest) -> Service:
     return made
 
 
-def image_request(image_name: str, **fields: str) -> dataset_pb2.GetAnnotationsRequest:
-    return dataset_pb2.GetAnnotationsRequest(
-        **{"tenant": "acme", "image_id": runs.image_id(image_name), **fields}
-    )
+def image_request(
+    image_name: str, *, tenant: str = "acme", job_id: str = ""
+) -> dataset_pb2.GetAnnotationsRequest:
+    return dataset_pb2.GetAnnotationsRequest(tenant=tenant, image_id=runs.image_id(image_name), job_id=job_id)
 
 
 def test_annotations_of_record_are_merged(service: Service) -> None:
