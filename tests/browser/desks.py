@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 from playwright.sync_api import Locator, Page, expect
+from pydantic import SecretStr
 
-from gateway.client import Client
+from gateway.client import Client, Upload
 from gateway.schemas import JobOptions
 from gateway.schemas.words import Stage
 from services.scenes import write_dataset
@@ -36,13 +38,14 @@ class Tenant:
         token: str = self.rest(self._operator_key, "POST", "/v1/keys", body)["token"]
         return token
 
-    def submit(self, stage: Stage, images: int = 1, **options: Any) -> str:
-        """A job of drawn scenes whose tasks wait for people; its id."""
-        scenes = write_dataset(images, self.folder, seed=self.seed) / "images"
+    def submit(
+        self, stage: Stage, images: int = 1, uploads: Sequence[Upload] | None = None, **options: Any
+    ) -> str:
+        """A job of the uploads, else of drawn scenes, whose tasks wait for people; its id."""
         key = self.key("submitter")
-        settings = self.operator_settings.model_copy(update={"api_key": _secret(key)})
+        settings = self.operator_settings.model_copy(update={"api_key": SecretStr(key)})
         with Client(settings) as submitter:
-            job = submitter.submit(scenes, JobOptions(stage=stage, **options))
+            job = submitter.submit(uploads or self.scenes(images), JobOptions(stage=stage, **options))
             submitter.wait(job.id, timeout=120)
         watcher = self.key("annotator")
         eventually(
@@ -50,6 +53,11 @@ class Tenant:
             timeout=60,
         )
         return job.id
+
+    def scenes(self, images: int) -> list[Upload]:
+        """Drawn scenes."""
+        folder = write_dataset(images, self.folder, seed=self.seed) / "images"
+        return [Upload.of(path) for path in sorted(folder.iterdir())]
 
     def rest(self, key: str, method: str, path: str, body: object = None) -> Any:
         """A call of the REST API. Raises for a refusal."""
@@ -106,6 +114,14 @@ class Desk:
         """The header says that so many decisions are saved."""
         expect(self.page.locator(".saving")).to_have_text(f"Saved · {count}")
 
+    def decides(self, key: str) -> dict[str, Any]:
+        """Presses the key; the decision that goes out."""
+        with self.page.expect_request(lambda request: request.url.endswith("/decision")) as sent:
+            self.press(key)
+        body: dict[str, Any] | None = sent.value.post_data_json
+        assert body is not None
+        return body
+
     def point(self, x: float, y: float) -> tuple[float, float]:
         """The place on the screen of a place on the canvas, both 0..1."""
         box = self.canvas.bounding_box()
@@ -123,22 +139,17 @@ class Desk:
             self.page.mouse.up()
 
     def positive(self) -> str:
-        """Goes to a task whose pair has masks, in review; its phrase."""
+        """Takes only pairs that have masks, by the filter; the phrase of the first."""
         self.ready()
-        for _ in range(30):
-            if self.page.locator(".objects li[data-dropped=false] .number").count() and not self.negative:
-                return self.phrase.inner_text()
-            before = self.phrase.inner_text()
-            self.press("f" if self.page.get_by_text("last of your tasks").count() == 0 else "a")
-            expect(self.phrase).not_to_have_text(before)
-        raise AssertionError("no task has masks")
+        self.page.get_by_role("button", name="Filter").click()
+        self.page.get_by_label("negatives to confirm").uncheck()
+        self.page.get_by_role("button", name="Show these").click()
+        expect(self.page.get_by_role("button", name="Filtered")).to_be_visible()
+        expect(self.page.locator(".facts .tag", has_text="negative")).to_have_count(0)
+        self.ready()
+        expect(self.page.locator(".objects li[data-dropped=false]").first).to_be_visible()
+        return self.phrase.inner_text()
 
     @property
     def negative(self) -> bool:
         return self.page.locator(".facts .tag", has_text="negative").count() > 0
-
-
-def _secret(key: str) -> Any:
-    from pydantic import SecretStr
-
-    return SecretStr(key)

@@ -44,9 +44,7 @@ def test_a_click_says_where_one_is_missing_and_the_place_is_sent(sign_in: SignIn
     desk.ready()
     expect(desk.phrase).to_have_text(phrase)
     expect(marks).to_have_count(1)
-    with desk.page.expect_request(lambda request: request.url.endswith("/decision")) as sent:
-        desk.press("a")
-    body = sent.value.post_data_json
+    body = desk.decides("a")
     assert body["comment"] == f"Missing at ({place})."
     assert body["kind"] in ("edit", "reject")
     assert not any(pair["exhaustive"] for pair in body["pairs"])
@@ -78,11 +76,15 @@ def test_a_lead_takes_a_version_and_one_phrase_of_another(sign_in: SignIn, tenan
     lead.press("Tab", "3")
     row = lead.page.locator(f"[data-phrase='{first}']")
     expect(row.locator(".choice").nth(2)).to_have_attribute("aria-pressed", "true")
-    with lead.page.expect_request(lambda request: request.url.endswith("/decision")) as sent:
-        lead.press("a")
-    pairs = sent.value.post_data_json["pairs"]
+    rows = lead.page.locator("[data-phrase]")
+    expect(rows).to_have_count(2)
+    other = rows.nth(1)
+    expect(other.locator(".choice").first).to_have_attribute("aria-pressed", "true")
+    expect(lead.page.locator(".version[data-chosen=true]")).to_have_attribute("data-version", "3")
+    body = lead.decides("a")
+    pairs = body["pairs"]
     lead.saved(1)
-    assert sent.value.post_data_json["kind"] == "edit"
+    assert body["kind"] == "edit"
 
     def recorded() -> bool:
         found = tenant.rest(lead.key, "GET", f"/v1/images/{image}/annotations")["pairs"]

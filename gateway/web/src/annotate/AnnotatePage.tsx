@@ -1,21 +1,16 @@
-import { useMemo, useState } from "react";
+import { useState } from "react";
 import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
-import { ImageCanvas } from "../canvas/ImageCanvas";
+import type { TaskType } from "../api/types";
 import { viewportOf } from "../canvas/viewport";
-import { EditLayer } from "../edit/EditLayer";
+import { type EditedTask, EditedTasks } from "../edit/EditedTasks";
+import { EditStage } from "../edit/EditStage";
 import type { Editor } from "../edit/editor";
-import { Toolbar } from "../edit/Toolbar";
-import { pointerTool } from "../edit/tools";
-import { aheadOf, useDraftsOfSaved, useEditor } from "../edit/useEditor";
 import { useWorkKeys } from "../edit/useWorkKeys";
 import { changePair, labelled, pairOf, startAnnotate, UNLABELLED } from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
-import type { Desk, Held } from "../queue/desk";
-import { LeaseState } from "../queue/LeaseState";
-import { useDesk } from "../queue/useDesk";
-import { WaitingForWork } from "../queue/WaitingForWork";
+import type { Held } from "../queue/desk";
+import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { complain, inform } from "../ui/notices";
 import { AnnotatePanel } from "./AnnotatePanel";
 import { CompleteDialog } from "./CompleteDialog";
@@ -23,44 +18,25 @@ import { annotateFigures } from "./figures";
 import { useNegatives } from "./negatives";
 import { following, positives, submission } from "./submission";
 
-const FILTER: LeaseFilter = { types: ["annotate"] };
+const TYPES: readonly TaskType[] = ["annotate"];
 
+/** A whole image: regions get labels, what is missing is added, negatives are confirmed. */
 export default function AnnotatePage() {
-  const [filter, setFilter] = useState<LeaseFilter>(FILTER);
-  const desk = useDesk("annotate", filter);
-  if (!desk) return <main className="waiting" aria-busy="true" />;
-  return <Annotate key={JSON.stringify(filter)} desk={desk} filter={filter} onFilter={setFilter} />;
-}
-
-interface Props {
-  readonly desk: Desk;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
-}
-
-function Annotate({ desk, filter, onFilter }: Props) {
-  const { items, currentId } = useStore(desk.store);
-  const held = items.find((other) => other.task.id === currentId) ?? null;
-  const ahead = useMemo(() => aheadOf(items, currentId), [items, currentId]);
-  const editor = useEditor(held, ahead, startOf);
-  useDraftsOfSaved(desk);
-  if (!held || !editor)
-    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={FILTER.types} />;
-  return <AnnotateTask key={editor.task.id} {...{ desk, held, editor, filter, onFilter }} />;
+  return <EditedTasks name="annotate" types={TYPES} start={startOf} Task={AnnotateTask} />;
 }
 
 function startOf(held: Held) {
   return startAnnotate(held.task, held.earlier);
 }
 
-function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: Held; editor: Editor }) {
-  const { work, pairKey, selectedId, editing, hidden, typing } = useStore(editor.store);
+function AnnotateTask({ held, editor, ...tasks }: EditedTask) {
+  const { desk } = tasks;
+  const { work, pairKey, selectedId, editing, typing } = useStore(editor.store);
   const [asking, setAsking] = useState(false);
   const negatives = useNegatives(editor);
   const { task } = held;
   const viewport = viewportOf(task.image.id);
   const writable = !held.decided;
-  const tool = useMemo(() => pointerTool(editor), [editor]);
   const { figures, order } = annotateFigures(work, selectedId);
   const present = positives(work);
   const pair = present.find((other) => other.key === pairKey);
@@ -85,11 +61,7 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
   };
   const submit = (): void => {
     if (editor.state.gesture) editor.endGesture();
-    if (held.decided) return;
-    if (held.lost !== null) {
-      inform("This task is no longer yours. Take it back first.");
-      return;
-    }
+    if (!decidable(held)) return;
     if (editor.state.asking) {
       inform("The model is still at work on a mask.");
       return;
@@ -115,12 +87,6 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
       void desk.decide(held, found.kind, [...found.pairs], editor.watch.total);
     }
   };
-  const undo = async (): Promise<void> => {
-    if (!held.decided && editor.undo()) return;
-    const back = await desk.undo();
-    if (back) inform(`Taken back: ${back.task.image.name} is open again.`);
-    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
-  };
   const complete = (key: string, value: boolean): void => {
     editor.change({ work: changePair(editor.state.work, key, { complete: value }) });
   };
@@ -129,30 +95,23 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
     editor.begin();
   };
 
-  useKeys(
-    "everywhere",
-    {
-      next: () => desk.step(1) || inform("This is the last of your tasks."),
-      previous: () => desk.step(-1) || inform("This is the first of your tasks."),
-      undo,
-      redo: () => editor.redo(),
-      submit,
-      skip: () => writable && void desk.skip(held),
-      leave: () => (typing ? stopNaming() : editor.leave()),
+  const undo = useTaskKeys(desk, held, {
+    submit,
+    leave: () => (typing ? stopNaming() : editor.leave()),
+    undo: () => editor.undo(),
+    redo: () => editor.redo(),
+    nameOf: ({ task }) => task.image.name,
+    onDigit: (index) => {
+      const chosen = present[index];
+      if (!chosen) return;
+      // With a region chosen that has no label, a digit gives it that phrase.
+      const bare = selectedId && pairOf(work, selectedId)?.key === UNLABELLED;
+      if (bare && writable) {
+        stopNaming();
+        labelAs(editor, selectedId, chosen.phrase);
+      } else editor.choosePair(chosen.key);
     },
-    {
-      onDigit: (index) => {
-        const chosen = present[index];
-        if (!chosen) return;
-        // With a region chosen that has no label, a digit gives it that phrase.
-        const bare = selectedId && pairOf(work, selectedId)?.key === UNLABELLED;
-        if (bare && writable) {
-          stopNaming();
-          labelAs(editor, selectedId, chosen.phrase);
-        } else editor.choosePair(chosen.key);
-      },
-    },
-  );
+  });
   useWorkKeys(editor, viewport, order, editing, writable);
   useKeys(
     "annotate",
@@ -171,24 +130,15 @@ function AnnotateTask({ desk, held, editor, filter, onFilter }: Props & { held: 
 
   return (
     <main className="work">
-      <section className="stage" data-region="image" aria-label="Image">
-        {editing && writable && <Toolbar editor={editor} />}
-        <ImageCanvas
-          image={task.image}
-          viewport={viewport}
-          figures={figures}
-          hidden={hidden}
-          label={`${task.image.name}: ${order.length} regions`}
-          tool={editing && writable ? tool : null}
-          onPick={pick}
-        >
-          <EditLayer editor={editor} viewport={viewport} colour={figures.at(-1)?.colour ?? colourOf(0)} />
-        </ImageCanvas>
-        {hidden && <p className="stage-note">Masks are hidden</p>}
-        <LeaseState desk={desk} held={held} />
-      </section>
+      <EditStage
+        {...{ desk, held, editor, figures }}
+        colour={figures.at(-1)?.colour ?? colourOf(0)}
+        label={`${task.image.name}: ${order.length} regions`}
+        onPick={pick}
+      />
       <AnnotatePanel
-        {...{ desk, held, editor, negatives, filter, onFilter, complete }}
+        {...tasks}
+        {...{ held, editor, negatives, complete }}
         onName={name}
         act={{
           label,
@@ -223,5 +173,5 @@ function labelAs(editor: Editor, id: string, phrase: string): void {
     prompt: null,
   });
   const instance = pair?.instances.find((each) => each.id === id);
-  if (instance && !instance.rle && instance.box) void editor.fill(id);
+  if (instance && !instance.rle && instance.box) void editor.prompter.fill(id);
 }

@@ -1,52 +1,36 @@
 import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
-import type { Editor } from "../edit/editor";
+import type { EditedTask } from "../edit/EditedTasks";
 import { PhraseInput } from "../edit/PhraseInput";
 import { instanceOf, pairOf, type Work } from "../edit/work";
 import { colourOf } from "../masks/palette";
-import type { Desk, Held } from "../queue/desk";
-import { FilterButton } from "../queue/FilterButton";
-import { outbox } from "../queue/outbox";
+import { TaskPanel } from "../queue/TaskPanel";
 import { ActionButton, KeyCombo, KeyOf } from "../ui/Keys";
 import type { Negatives } from "./negatives";
 import { openRegions, phrasesOf, positives } from "./submission";
 
-interface Props {
-  readonly desk: Desk;
-  readonly held: Held;
-  readonly editor: Editor;
+interface Props extends EditedTask {
   readonly negatives: Negatives;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
   complete(key: string, value: boolean): void;
   onName(phrase: string): void;
   readonly act: Record<"label" | "add" | "edit" | "remove" | "submit" | "undo", () => unknown>;
 }
 
 export function AnnotatePanel(props: Props) {
-  const { desk, held, editor, negatives, complete, act } = props;
+  const { held, editor, negatives, complete, act } = props;
   const { work, selectedId, pairKey, typing } = useStore(editor.store);
-  const { items, undoing } = useStore(desk.store);
-  const outcome = useStore(outbox, (state) => state.outcomes[held.task.id]);
   const { task } = held;
   const positive = positives(work);
   const negative = phrasesOf(work).filter((pair) => pair.polarity === "negative");
   const open = openRegions(work).length;
-  const at = items.findIndex((other) => other.task.id === task.id);
   const suggestion = negatives.open[0];
 
   return (
-    <aside className="panel" data-region="panel" aria-label="Annotations">
-      <div className="panel-scroll">
-        <header className="pair-head">
-          <p className="eyebrow">
-            Label what is there
-            <span className="spring" />
-            <span className="place">
-              {at + 1} of {items.length}
-            </span>
-            <FilterButton {...props} types={["annotate"]} />
-          </p>
+    <TaskPanel
+      {...props}
+      label="Annotations"
+      question="Label what is there"
+      head={
+        <>
           <h1 data-testid="image-name">{task.image.name}</h1>
           <p className="facts">
             <span className="tag">{task.tier}</span>
@@ -68,130 +52,12 @@ export function AnnotatePanel(props: Props) {
               />
             </div>
           )}
-        </header>
-
-        <section>
-          <h2>
-            Phrases<span className="count">{positive.length}</span>
-          </h2>
-          {positive.length === 0 && (
-            <p className="hint">
-              None yet. <KeyOf action="image.nextObject" /> chooses a region,{" "}
-              <KeyOf action="annotate.label" /> labels it.
-            </p>
-          )}
-          <ol className="phrases">
-            {positive.map((pair, index) => (
-              <li key={pair.key} className="annotated">
-                <button
-                  type="button"
-                  className="phrase-row"
-                  aria-current={pair.key === pairKey ? "true" : undefined}
-                  onMouseDown={(event) => event.preventDefault()}
-                  onClick={() => editor.choosePair(pair.key)}
-                >
-                  {index < 9 ? <KeyCombo combo={String(index + 1)} /> : <span className="no-key" />}
-                  <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
-                  <span className="phrase">{pair.phrase}</span>
-                  <span className="state">
-                    {pair.instances.filter((instance) => !instance.dropped).length}
-                  </span>
-                </button>
-                <label className="check small" title="All instances are marked">
-                  <input
-                    type="checkbox"
-                    checked={pair.complete === true}
-                    disabled={held.decided !== null}
-                    onChange={(event) => complete(pair.key, event.target.checked)}
-                  />
-                  all
-                </label>
-              </li>
-            ))}
-          </ol>
-          {positive.length > 0 && (
-            <p className="hint">
-              <KeyOf action="annotate.complete" /> all instances of the chosen phrase are marked
-            </p>
-          )}
-        </section>
-
-        <section>
-          <h2>
-            Hard negatives<span className="count">{negative.length}</span>
-            <span className="spring" />
-            {!held.decided && (
-              <button
-                type="button"
-                className="quiet"
-                disabled={negatives.looking}
-                onClick={negatives.suggest}
-              >
-                {negatives.looking ? "Looking…" : "Suggest"} <KeyOf action="annotate.suggest" />
-              </button>
-            )}
-          </h2>
-          {suggestion && (
-            <section className="suggestion" data-testid="suggestion" aria-label="Suggested negative">
-              <p>
-                Is <strong>{suggestion.phrase}</strong> absent?
-              </p>
-              <p className="hint">
-                {suggestion.reason}
-                {suggestion.confused_with ? ` · like “${suggestion.confused_with}”` : ""}
-                {negatives.open.length > 1 ? ` · ${negatives.open.length - 1} more` : ""}
-              </p>
-              <div className="row">
-                <ActionButton action="annotate.confirm" label="Absent" run={() => negatives.answer(true)} />
-                <ActionButton action="annotate.refuse" label="Refuse" run={() => negatives.answer(false)} />
-              </div>
-            </section>
-          )}
-          <ul className="negatives">
-            {negative.map((pair) => (
-              <li key={pair.key}>
-                <span className="phrase">
-                  <span className="sign">not</span>
-                  {pair.phrase}
-                </span>
-                {!held.decided && (
-                  <button
-                    type="button"
-                    className="quiet"
-                    aria-label={`Remove the negative ${pair.phrase}`}
-                    onClick={() =>
-                      editor.change({ work: { pairs: work.pairs.filter((other) => other.key !== pair.key) } })
-                    }
-                  >
-                    ×
-                  </button>
-                )}
-              </li>
-            ))}
-          </ul>
-        </section>
-      </div>
-
-      {held.decided ? (
-        <footer className="actions" data-testid="decided">
-          <p className="decided">
-            {outcome?.standing === "refused" ? (
-              <span className="problem">Not saved: {outcome.reason}</span>
-            ) : outcome?.standing === "saving" ? (
-              "Submitted · saving…"
-            ) : (
-              "Submitted · saved"
-            )}
-          </p>
-          <ActionButton
-            action="everywhere.undo"
-            label="Undo last decision"
-            disabled={undoing}
-            run={act.undo}
-          />
-        </footer>
-      ) : (
-        <footer className="actions">
+        </>
+      }
+      past="Submitted"
+      undo={act.undo}
+      actions={
+        <>
           <ActionButton
             action="everywhere.submit"
             tone="primary"
@@ -206,9 +72,103 @@ export function AnnotatePanel(props: Props) {
             <ActionButton action="annotate.add" label="Add" run={act.add} />
             <ActionButton action="annotate.remove" label="Drop" disabled={!selectedId} run={act.remove} />
           </div>
-        </footer>
-      )}
-    </aside>
+        </>
+      }
+    >
+      <section>
+        <h2>
+          Phrases<span className="count">{positive.length}</span>
+        </h2>
+        {positive.length === 0 && (
+          <p className="hint">
+            None yet. <KeyOf action="image.nextObject" /> chooses a region, <KeyOf action="annotate.label" />{" "}
+            labels it.
+          </p>
+        )}
+        <ol className="phrases">
+          {positive.map((pair, index) => (
+            <li key={pair.key} className="annotated">
+              <button
+                type="button"
+                className="phrase-row"
+                aria-current={pair.key === pairKey ? "true" : undefined}
+                onMouseDown={(event) => event.preventDefault()}
+                onClick={() => editor.choosePair(pair.key)}
+              >
+                {index < 9 ? <KeyCombo combo={String(index + 1)} /> : <span className="no-key" />}
+                <span className="swatch" style={{ background: colourOf(index) }} aria-hidden="true" />
+                <span className="phrase">{pair.phrase}</span>
+                <span className="state">{pair.instances.filter((instance) => !instance.dropped).length}</span>
+              </button>
+              <label className="check small" title="All instances are marked">
+                <input
+                  type="checkbox"
+                  checked={pair.complete === true}
+                  disabled={held.decided !== null}
+                  onChange={(event) => complete(pair.key, event.target.checked)}
+                />
+                all
+              </label>
+            </li>
+          ))}
+        </ol>
+        {positive.length > 0 && (
+          <p className="hint">
+            <KeyOf action="annotate.complete" /> all instances of the chosen phrase are marked
+          </p>
+        )}
+      </section>
+
+      <section>
+        <h2>
+          Hard negatives<span className="count">{negative.length}</span>
+          <span className="spring" />
+          {!held.decided && (
+            <button type="button" className="quiet" disabled={negatives.looking} onClick={negatives.suggest}>
+              {negatives.looking ? "Looking…" : "Suggest"} <KeyOf action="annotate.suggest" />
+            </button>
+          )}
+        </h2>
+        {suggestion && (
+          <section className="suggestion" data-testid="suggestion" aria-label="Suggested negative">
+            <p>
+              Is <strong>{suggestion.phrase}</strong> absent?
+            </p>
+            <p className="hint">
+              {suggestion.reason}
+              {suggestion.confused_with ? ` · like “${suggestion.confused_with}”` : ""}
+              {negatives.open.length > 1 ? ` · ${negatives.open.length - 1} more` : ""}
+            </p>
+            <div className="row">
+              <ActionButton action="annotate.confirm" label="Absent" run={() => negatives.answer(true)} />
+              <ActionButton action="annotate.refuse" label="Refuse" run={() => negatives.answer(false)} />
+            </div>
+          </section>
+        )}
+        <ul className="negatives">
+          {negative.map((pair) => (
+            <li key={pair.key}>
+              <span className="phrase">
+                <span className="sign">not</span>
+                {pair.phrase}
+              </span>
+              {!held.decided && (
+                <button
+                  type="button"
+                  className="quiet"
+                  aria-label={`Remove the negative ${pair.phrase}`}
+                  onClick={() =>
+                    editor.change({ work: { pairs: work.pairs.filter((other) => other.key !== pair.key) } })
+                  }
+                >
+                  ×
+                </button>
+              )}
+            </li>
+          ))}
+        </ul>
+      </section>
+    </TaskPanel>
   );
 }
 

@@ -65,6 +65,14 @@ export function ImageCanvas(props: Props) {
     return () => observer.disconnect();
   }, [viewport]);
 
+  // Keys are the image's from the start, not those of the link that led here.
+  useEffect(() => {
+    const active = document.activeElement;
+    if (active === document.body || active?.matches("nav [aria-current=page]")) {
+      frame.current?.focus({ preventScroll: true });
+    }
+  }, []);
+
   useEffect(() => viewport.show(image.width, image.height), [viewport, image.width, image.height]);
 
   useEffect(() => {

@@ -1,21 +1,18 @@
 import { useEffect, useMemo, useState } from "react";
-import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
 import type { GoldVersion } from "../api/schema";
 import type { TaskType } from "../api/types";
 import { type Figure, ImageCanvas } from "../canvas/ImageCanvas";
 import { pictureOf } from "../canvas/pictures";
 import { viewportOf } from "../canvas/viewport";
-import { aheadOf } from "../edit/useEditor";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import { Stopwatch, watch } from "../queue/activity";
-import type { Desk, Held } from "../queue/desk";
-import { forget, keep, kept } from "../queue/durable";
+import type { Held } from "../queue/desk";
 import { LeaseState } from "../queue/LeaseState";
-import { useDesk } from "../queue/useDesk";
+import { type Tasks, TasksPage, useShown } from "../queue/TasksPage";
+import { useTaskDraft } from "../queue/useTaskDraft";
+import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { WaitingForWork } from "../queue/WaitingForWork";
-import { complain, inform } from "../ui/notices";
 import { AdjudicatePanel } from "./AdjudicatePanel";
 import {
   agreementOf,
@@ -30,40 +27,35 @@ import {
 } from "./choosing";
 import "./check.css";
 
-export const ADJUDICATE_TYPES: readonly TaskType[] = ["adjudicate"];
+const TYPES: readonly TaskType[] = ["adjudicate"];
 const PAN = 60;
 const FAR = 6;
 
 /** A lead makes the version of record out of the three that annotators of a gold image made. */
 export default function AdjudicatePage() {
-  const [filter, setFilter] = useState<LeaseFilter>({ types: ADJUDICATE_TYPES });
-  const desk = useDesk("adjudicate", filter);
-  if (!desk) return <main className="waiting" aria-busy="true" />;
-  return <Adjudicate key={JSON.stringify(filter)} desk={desk} filter={filter} onFilter={setFilter} />;
+  return (
+    <TasksPage name="adjudicate" types={TYPES}>
+      {(tasks) => <Shown {...tasks} />}
+    </TasksPage>
+  );
 }
 
-interface Props {
-  readonly desk: Desk;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
-}
-
-function Adjudicate({ desk, filter, onFilter }: Props) {
-  const { items, currentId } = useStore(desk.store);
-  const held = items.find((other) => other.task.id === currentId) ?? null;
+function Shown(tasks: Tasks) {
+  const { held, ahead } = useShown(tasks.desk);
   useEffect(() => {
-    for (const next of aheadOf(items, currentId)) void pictureOf(next.task.image.id).catch(() => undefined);
-  }, [items, currentId]);
-  if (!held)
-    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={ADJUDICATE_TYPES} />;
-  return <AdjudicateTask key={`${held.task.id} ${held.task.round}`} {...{ desk, held, filter, onFilter }} />;
+    for (const next of ahead) void pictureOf(next.task.image.id).catch(() => undefined);
+  }, [ahead]);
+  if (!held) return <WaitingForWork {...tasks} />;
+  return <AdjudicateTask key={`${held.task.id} ${held.task.round}`} {...tasks} held={held} />;
 }
 
-function AdjudicateTask({ desk, held, filter, onFilter }: Props & { held: Held }) {
+function AdjudicateTask({ held, ...tasks }: Tasks & { held: Held }) {
+  const { desk } = tasks;
   const { task } = held;
   const phrases = useMemo(() => phrasesOf(task), [task]);
   const versions = versionsOf(task);
-  const [choices, choose] = useChoices(held);
+  const start = useMemo(() => proposed(task), [task]);
+  const [choices, choose] = useTaskDraft<Choices>("choices", task.id, start);
   const [phrase, setPhrase] = useState<string | null>(null);
   const [hidden, setHidden] = useState(false);
   const viewport = viewportOf(task.image.id);
@@ -76,12 +68,7 @@ function AdjudicateTask({ desk, held, filter, onFilter }: Props & { held: Held }
   }, [stopwatch]);
 
   const submit = (): void => {
-    if (held.decided) return;
-    if (held.lost !== null) {
-      inform("This task is no longer yours. Take it back first.");
-      return;
-    }
-    void desk.decide(held, "edit", record(task, choices), stopwatch.total);
+    if (decidable(held)) void desk.decide(held, "edit", record(task, choices), stopwatch.total);
   };
   /** Of the phrase that is looked at, else of all. */
   const take = (version: number): void => {
@@ -94,29 +81,18 @@ function AdjudicateTask({ desk, held, filter, onFilter }: Props & { held: Held }
     const next = (at + by + phrases.length + 1) % (phrases.length + 1);
     setPhrase(phrases[next] ?? null);
   };
-  const undo = async (): Promise<void> => {
-    const back = await desk.undo();
-    if (back) inform(`Taken back: ${back.task.image.name} is open again.`);
-    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
-  };
   const leave = (): boolean => {
     if (phrase === null) return false;
     setPhrase(null);
     return true;
   };
 
-  useKeys(
-    "everywhere",
-    {
-      next: () => desk.step(1) || inform("This is the last of your tasks."),
-      previous: () => desk.step(-1) || inform("This is the first of your tasks."),
-      undo,
-      submit,
-      skip: () => writable && void desk.skip(held),
-      leave,
-    },
-    { onDigit: take },
-  );
+  const undo = useTaskKeys(desk, held, {
+    submit,
+    leave,
+    nameOf: ({ task }) => task.image.name,
+    onDigit: take,
+  });
   const pan = (dx: number, dy: number) => (): void => viewport.pan(-dx * PAN, -dy * PAN);
   useKeys("image", {
     zoomIn: () => viewport.zoom(1),
@@ -183,13 +159,8 @@ function AdjudicateTask({ desk, held, filter, onFilter }: Props & { held: Held }
         <LeaseState desk={desk} held={held} />
       </div>
       <AdjudicatePanel
-        desk={desk}
-        held={held}
-        phrases={phrases}
-        phrase={phrase}
-        choices={choices}
-        filter={filter}
-        onFilter={onFilter}
+        {...tasks}
+        {...{ held, phrases, phrase, choices }}
         onPhrase={setPhrase}
         onChoice={(of, version) => choose({ ...choices, [of]: version })}
         act={{ submit, undo }}
@@ -208,26 +179,4 @@ function figures(phrases: readonly string[], phrase: string | null, version: Gol
       faint: phrase !== null && phrase !== name,
     })),
   );
-}
-
-/** Choices outlive a reload. */
-function useChoices(held: Held): [Choices, (choices: Choices) => void] {
-  const place = `choices.${held.task.id}`;
-  const [choices, setChoices] = useState<Choices>(() => proposed(held.task));
-  const decided = held.decided !== null;
-  useEffect(() => {
-    let current = true;
-    void kept<Choices>(place).then((found) => current && found && setChoices(found));
-    return () => {
-      current = false;
-    };
-  }, [place]);
-  useEffect(() => {
-    if (decided) void forget(place);
-  }, [decided, place]);
-  const choose = (next: Choices): void => {
-    setChoices(next);
-    keep(place, next).catch((error: unknown) => complain(error, "This browser could not keep the choices:"));
-  };
-  return [choices, choose];
 }

@@ -1,22 +1,16 @@
-import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
 import type { GoldVersion } from "../api/schema";
 import { colourOf } from "../masks/palette";
-import type { Desk, Held } from "../queue/desk";
-import { FilterButton } from "../queue/FilterButton";
-import { outbox } from "../queue/outbox";
+import type { Held } from "../queue/desk";
+import { TaskPanel } from "../queue/TaskPanel";
+import type { Tasks } from "../queue/TasksPage";
 import { ActionButton, KeyOf } from "../ui/Keys";
-import { ADJUDICATE_TYPES } from "./AdjudicatePage";
 import { agreementOn, type Choices, pairIn, record, versionsOf } from "./choosing";
 
-interface Props {
-  readonly desk: Desk;
+interface Props extends Tasks {
   readonly held: Held;
   readonly phrases: readonly string[];
   readonly phrase: string | null;
   readonly choices: Choices;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
   onPhrase(phrase: string | null): void;
   onChoice(phrase: string, version: number): void;
   readonly act: Record<"submit" | "undo", () => unknown>;
@@ -25,120 +19,94 @@ interface Props {
 const LOW = 0.75;
 
 export function AdjudicatePanel(props: Props) {
-  const { desk, held, phrases, phrase, choices, act } = props;
-  const { items, undoing } = useStore(desk.store);
-  const outcome = useStore(outbox, (state) => state.outcomes[held.task.id]);
+  const { held, phrases, phrase, choices, act } = props;
   const { task } = held;
-  const at = items.findIndex((other) => other.task.id === task.id);
   const taken = record(task, choices);
   return (
-    <aside className="panel" data-region="panel" aria-label="Phrases">
-      <div className="panel-scroll">
-        <header className="pair-head">
-          <p className="eyebrow">
-            Which is the version of record?
-            <span className="spring" />
-            <span className="place">
-              {at + 1} of {items.length}
-            </span>
-            <FilterButton filter={props.filter} onFilter={props.onFilter} types={ADJUDICATE_TYPES} />
-          </p>
+    <TaskPanel
+      {...props}
+      label="Phrases"
+      question="Which version is of record?"
+      head={
+        <>
           <h1 data-testid="image-name">{task.image.name}</h1>
           <p className="hint">
             <kbd>1</kbd> <kbd>2</kbd> <kbd>3</kbd>{" "}
             {phrase === null ? "take a whole version" : `take “${phrase}”`};{" "}
             <KeyOf action="adjudicate.nextPhrase" /> goes through the phrases.
           </p>
-        </header>
-        <section>
-          <table className="choices">
-            <thead>
-              <tr>
-                <th scope="col" style={{ textAlign: "left" }}>
-                  Phrase
+        </>
+      }
+      past="Decided"
+      undo={act.undo}
+      actions={
+        <ActionButton
+          action="adjudicate.use"
+          tone="primary"
+          label={`Send ${taken.length} ${taken.length === 1 ? "pair" : "pairs"}`}
+          run={act.submit}
+        />
+      }
+    >
+      <section>
+        <table className="choices">
+          <thead>
+            <tr>
+              <th scope="col" style={{ textAlign: "left" }}>
+                Phrase
+              </th>
+              <th scope="col">Agree</th>
+              {versionsOf(task).map((version, index) => (
+                <th key={version.annotator} scope="col">
+                  {index + 1}
                 </th>
-                <th scope="col">Agree</th>
-                {versionsOf(task).map((version, index) => (
-                  <th key={version.annotator} scope="col">
-                    {index + 1}
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {phrases.map((name, place) => {
+              const agreement = agreementOn(task, name);
+              return (
+                <tr key={name} data-phrase={name} aria-current={name === phrase}>
+                  <th scope="row">
+                    <button
+                      type="button"
+                      className="row-button"
+                      onMouseDown={(event) => event.preventDefault()}
+                      onClick={() => props.onPhrase(name === phrase ? null : name)}
+                    >
+                      <span className="swatch" style={{ background: colourOf(place) }} aria-hidden="true" />
+                      {name}
+                    </button>
                   </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {phrases.map((name, place) => {
-                const agreement = agreementOn(task, name);
-                return (
-                  <tr key={name} data-phrase={name} aria-current={name === phrase}>
-                    <th scope="row">
+                  <td className={agreement !== null && agreement < LOW ? "figure low" : "figure"}>
+                    {agreement === null ? "–" : `${Math.round(agreement * 100)} %`}
+                  </td>
+                  {versionsOf(task).map((version, index) => (
+                    <td key={version.annotator}>
                       <button
                         type="button"
-                        className="row-button"
+                        className="choice"
+                        aria-pressed={choices[name] === index}
+                        aria-label={`${name}: version ${index + 1}, ${inWords(version, name)}`}
+                        disabled={held.decided !== null}
                         onMouseDown={(event) => event.preventDefault()}
-                        onClick={() => props.onPhrase(name === phrase ? null : name)}
+                        onClick={() => props.onChoice(name, index)}
                       >
-                        <span className="swatch" style={{ background: colourOf(place) }} aria-hidden="true" />
-                        {name}
+                        {inShort(version, name)}
                       </button>
-                    </th>
-                    <td className={agreement !== null && agreement < LOW ? "figure low" : "figure"}>
-                      {agreement === null ? "–" : `${Math.round(agreement * 100)} %`}
                     </td>
-                    {versionsOf(task).map((version, index) => (
-                      <td key={version.annotator}>
-                        <button
-                          type="button"
-                          className="choice"
-                          aria-pressed={choices[name] === index}
-                          aria-label={`${name}: version ${index + 1}, ${inWords(version, name)}`}
-                          disabled={held.decided !== null}
-                          onMouseDown={(event) => event.preventDefault()}
-                          onClick={() => props.onChoice(name, index)}
-                        >
-                          {inShort(version, name)}
-                        </button>
-                      </td>
-                    ))}
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-          <p className="hint" style={{ marginTop: 10 }}>
-            Numbers are masks; − is absent; a dot: not looked at.
-          </p>
-        </section>
-      </div>
-      <footer className="actions" {...(held.decided ? { "data-testid": "decided" } : {})}>
-        {held.decided ? (
-          <>
-            <p className="decided">
-              Decided ·{" "}
-              {outcome?.standing === "refused" ? (
-                <span className="problem">not saved: {outcome.reason}</span>
-              ) : outcome?.standing === "saving" ? (
-                "saving…"
-              ) : (
-                "saved"
-              )}
-            </p>
-            <ActionButton
-              action="everywhere.undo"
-              label="Undo last decision"
-              disabled={undoing}
-              run={act.undo}
-            />
-          </>
-        ) : (
-          <ActionButton
-            action="adjudicate.use"
-            tone="primary"
-            label={`Send ${taken.length} ${taken.length === 1 ? "pair" : "pairs"} as the version of record`}
-            run={act.submit}
-          />
-        )}
-      </footer>
-    </aside>
+                  ))}
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+        <p className="hint" style={{ marginTop: 10 }}>
+          Numbers are masks; − is absent; a dot: not looked at.
+        </p>
+      </section>
+    </TaskPanel>
   );
 }
 

@@ -1,70 +1,43 @@
-import { useMemo, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
 import type { TaskType } from "../api/types";
-import { ImageCanvas } from "../canvas/ImageCanvas";
 import { viewportOf } from "../canvas/viewport";
-import { EditLayer } from "../edit/EditLayer";
-import type { Editor } from "../edit/editor";
+import { type EditedTask, EditedTasks } from "../edit/EditedTasks";
+import { EditStage } from "../edit/EditStage";
 import { figuresOf } from "../edit/figures";
-import { Toolbar } from "../edit/Toolbar";
-import { moveCursor, pointerTool } from "../edit/tools";
-import { aheadOf, useDraftsOfSaved, useEditor } from "../edit/useEditor";
+import { moveCursor } from "../edit/tools";
 import { useWorkKeys } from "../edit/useWorkKeys";
 import { startReview } from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import type { Point } from "../masks/bitmap";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held, Kind } from "../queue/desk";
-import { LeaseState } from "../queue/LeaseState";
-import { useDesk } from "../queue/useDesk";
-import { WaitingForWork } from "../queue/WaitingForWork";
+import { useTaskDraft } from "../queue/useTaskDraft";
+import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { inform } from "../ui/notices";
 import { CheckPanel } from "./CheckPanel";
 import { MarkLayer } from "./MarkLayer";
 import { checked, commentOf, markAt, NOTHING } from "./marks";
-import { useSaid, useSaidOfSaved } from "./useSaid";
 import "./check.css";
 
-export const CHECK_TYPES: readonly TaskType[] = ["exhaustivity", "audit"];
+const TYPES: readonly TaskType[] = ["exhaustivity", "audit"];
 const NEAR = 16; // pixels of the screen
 const STEP = 8;
 const FAR = 6;
 
 /** A second person looks at a whole pair: right and complete, missing here, or wrong. */
 export default function CheckPage() {
-  const [filter, setFilter] = useState<LeaseFilter>({ types: CHECK_TYPES });
-  const desk = useDesk("check", filter);
-  if (!desk) return <main className="waiting" aria-busy="true" />;
-  return <Check key={JSON.stringify(filter)} desk={desk} filter={filter} onFilter={setFilter} />;
-}
-
-interface Props {
-  readonly desk: Desk;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
-}
-
-function Check({ desk, filter, onFilter }: Props) {
-  const { items, currentId } = useStore(desk.store);
-  const held = items.find((other) => other.task.id === currentId) ?? null;
-  const ahead = useMemo(() => aheadOf(items, currentId), [items, currentId]);
-  const editor = useEditor(held, ahead, startOf);
-  useDraftsOfSaved(desk);
-  useSaidOfSaved(desk);
-  if (!held || !editor) {
-    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={CHECK_TYPES} />;
-  }
-  return <CheckTask key={editor.task.id} {...{ desk, held, editor, filter, onFilter }} />;
+  return <EditedTasks name="check" types={TYPES} start={startOf} Task={CheckTask} />;
 }
 
 function startOf(held: Held) {
   return startReview(held.task, held.earlier);
 }
 
-function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Held; editor: Editor }) {
-  const { work, selectedId, editing, hidden } = useStore(editor.store);
-  const [said, say] = useSaid(held.task.id);
+function CheckTask({ held, editor, ...tasks }: EditedTask) {
+  const { desk } = tasks;
+  const { work, selectedId, editing } = useStore(editor.store);
+  const [said, say] = useTaskDraft("said", held.task.id, NOTHING);
   const [placing, setPlacing] = useState(false);
   const stage = useRef<HTMLElement>(null);
   const pointer = useRef<Point | null>(null);
@@ -72,15 +45,10 @@ function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Hel
   const viewport = viewportOf(task.image.id);
   const instances = work.pairs[0]?.instances ?? [];
   const writable = !held.decided;
-  const tool = useMemo(() => pointerTool(editor), [editor]);
   const at = instances.findIndex((instance) => instance.id === selectedId);
 
   const conclude = (kind: Kind, pairs: Parameters<Desk["decide"]>[2]): void => {
-    if (held.decided) return;
-    if (held.lost !== null) {
-      inform("This task is no longer yours. Take it back first.");
-      return;
-    }
+    if (!decidable(held)) return;
     editor.stopEditing();
     editor.retire();
     void desk.decide(held, kind, pairs, editor.watch.total, commentOf(said));
@@ -132,17 +100,12 @@ function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Hel
     editor.begin();
     if (!first) return;
     say({ ...said, marks: rest });
-    void editor.click(first, true);
+    void editor.prompter.click(first, true);
   };
-  const undo = async (): Promise<void> => {
-    if (!held.decided && editor.undo()) return;
-    if (!held.decided && said.marks.length > 0) {
-      say({ ...said, marks: said.marks.slice(0, -1) });
-      return;
-    }
-    const back = await desk.undo();
-    if (back) inform(`Taken back: “${back.task.pair?.phrase ?? ""}” is open again.`);
-    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
+  const unmark = (): boolean => {
+    if (said.marks.length === 0) return false;
+    say({ ...said, marks: said.marks.slice(0, -1) });
+    return true;
   };
   const leave = (): boolean => {
     if (placing) stopPlacing();
@@ -153,14 +116,12 @@ function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Hel
     return true;
   };
 
-  useKeys("everywhere", {
-    next: () => desk.step(1) || inform("This is the last of your tasks."),
-    previous: () => desk.step(-1) || inform("This is the first of your tasks."),
-    undo,
-    redo: () => editor.redo(),
+  const undo = useTaskKeys(desk, held, {
     submit: accept,
-    skip: () => writable && void desk.skip(held),
     leave,
+    undo: () => editor.undo() || unmark(),
+    redo: () => editor.redo(),
+    nameOf: ({ task }) => `“${task.pair?.phrase ?? ""}”`,
   });
   useWorkKeys(editor, viewport, instances, editing, writable);
   useKeys(
@@ -202,11 +163,16 @@ function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Hel
 
   return (
     <main className="work">
-      <section
+      <EditStage
+        {...{ desk, held, editor }}
         ref={stage}
-        className="stage"
-        data-region="image"
-        aria-label="Image"
+        figures={figuresOf(instances, selectedId)}
+        colour={colourOf(Math.max(0, at))}
+        label={`${task.image.name}: ${work.pairs[0]?.phrase ?? ""}, ${instances.length} objects, ${said.marks.length} marked as missing`}
+        onPick={(id) => {
+          if (id) editor.select(id);
+          else if (pointer.current) mark(pointer.current);
+        }}
         onPointerMoveCapture={onPointer}
         onPointerDownCapture={onPointer}
         onPointerUpCapture={onPointer}
@@ -214,32 +180,11 @@ function CheckTask({ desk, held, editor, filter, onFilter }: Props & { held: Hel
           pointer.current = null;
         }}
       >
-        <ImageCanvas
-          image={task.image}
-          viewport={viewport}
-          figures={figuresOf(instances, selectedId)}
-          hidden={hidden}
-          label={`${task.image.name}: ${work.pairs[0]?.phrase ?? ""}, ${instances.length} objects, ${said.marks.length} marked as missing`}
-          tool={editing && writable ? tool : null}
-          onPick={(id) => {
-            if (id) editor.select(id);
-            else if (pointer.current) mark(pointer.current);
-          }}
-        >
-          <EditLayer editor={editor} viewport={viewport} colour={colourOf(Math.max(0, at))} />
-          <MarkLayer marks={said.marks} viewport={viewport} />
-        </ImageCanvas>
-        {editing && writable && <Toolbar editor={editor} />}
-        {hidden && <p className="stage-note">Masks are hidden</p>}
-        <LeaseState desk={desk} held={held} />
-      </section>
+        <MarkLayer marks={said.marks} viewport={viewport} />
+      </EditStage>
       <CheckPanel
-        desk={desk}
-        held={held}
-        editor={editor}
-        said={said}
-        filter={filter}
-        onFilter={onFilter}
+        {...tasks}
+        {...{ held, editor, said }}
         onSay={say}
         act={{ accept, missing, wrong, add, edit: () => editor.edit(), undo }}
       />

@@ -1,81 +1,34 @@
-/** The work on one task: what is chosen, drawn and asked, with undo. Kept as a draft with every change. */
+/** The work on one task: what is chosen and drawn, with undo. Kept as a draft with every change. */
 
 import { createStore, type StoreApi } from "zustand/vanilla";
-import { segment } from "../api/routes";
 import type { ReviewTask } from "../api/types";
-import type { Point } from "../masks/bitmap";
-import { type Stroke, stroked, withPolygon } from "../masks/editing";
-import { geometryOf } from "../masks/geometry";
-import type { Box, Rle } from "../masks/rle";
+import type { Rle } from "../masks/rle";
 import { Stopwatch } from "../queue/activity";
 import { draftOf, dropDraft, keepDraft } from "../queue/drafts";
 import { complain } from "../ui/notices";
+import { boxOf, drawn } from "./drawing";
+import { Prompter } from "./prompter";
+import {
+  type EditorState,
+  type Gesture,
+  redone,
+  type Snapshot,
+  stepped,
+  type ToolName,
+  type Typing,
+  undone,
+} from "./state";
 import {
   changeInstance,
   changePair,
   type Instance,
   instanceOf,
-  kept,
   OWN,
   pairOf,
-  UNLABELLED,
   type Work,
   type WorkPair,
   without,
 } from "./work";
-
-export type ToolName = "click" | "box" | "brush" | "eraser" | "polygon";
-
-export interface PromptPoint extends Point {
-  readonly positive: boolean;
-}
-
-/** The clicks that are about the chosen instance; `base` is its mask before the first of them. */
-interface Prompt {
-  readonly points: readonly PromptPoint[];
-  readonly base: Rle | null;
-}
-
-/** What undo goes back to. */
-interface Snapshot {
-  readonly work: Work;
-  readonly pairKey: string;
-  readonly selectedId: string | null;
-  readonly prompt: Prompt | null;
-}
-
-/** A drawing that has begun. */
-export type Gesture =
-  | {
-      readonly kind: "stroke";
-      readonly points: readonly Point[];
-      readonly erase: boolean;
-      readonly radius: number;
-    }
-  | { readonly kind: "polygon"; readonly points: readonly Point[] }
-  | { readonly kind: "box"; readonly from: Point; readonly to: Point };
-
-/** A phrase that is being typed for an instance. */
-export interface Typing {
-  readonly instanceId: string;
-  readonly text: string;
-}
-
-export interface EditorState extends Snapshot {
-  readonly past: readonly Snapshot[];
-  readonly future: readonly Snapshot[];
-  readonly editing: boolean;
-  readonly tool: ToolName;
-  readonly radius: number;
-  readonly gesture: Gesture | null;
-  readonly typing: Typing | null;
-  /** The keyboard's place on the image; null until an arrow key is used. */
-  readonly cursor: Point | null;
-  readonly pointer: Point | null;
-  /** The segmenter is at work. */
-  readonly asking: boolean;
-  readonly hidden: boolean;
-}
 
 interface Kept extends Snapshot {
   readonly gesture: Gesture | null;
@@ -84,18 +37,22 @@ interface Kept extends Snapshot {
   readonly tool: ToolName;
 }
 
-const MOST_PAST = 200;
+interface Draft {
+  readonly work: Kept;
+  readonly seconds: number;
+}
+
 const GESTURE_MS = 200;
 
 export class Editor {
   readonly store: StoreApi<EditorState>;
   readonly watch: Stopwatch;
-  private asked: AbortController | null = null;
+  readonly prompter: Prompter = new Prompter(this);
   private timer = 0;
   private retired = false;
 
   static async open(task: ReviewTask, start: Work): Promise<Editor> {
-    const draft = await draftOf<Kept>(task.id);
+    const draft = await draftOf<Draft>("draft", task.id);
     const editor = new Editor(task, start, draft?.work ?? null, draft?.seconds ?? 0);
     const { gesture } = editor.state;
     // The stroke that a reload has cut off ends where it was cut.
@@ -171,7 +128,7 @@ export class Editor {
     this.timer = 0;
     if (this.retired) return;
     if (!this.changed) {
-      void dropDraft(this.task.id);
+      void dropDraft("draft", this.task.id);
       return;
     }
     const { work, pairKey, selectedId, prompt, gesture, typing, editing, tool } = this.state;
@@ -179,7 +136,7 @@ export class Editor {
       work: { work, pairKey, selectedId, prompt, gesture, typing, editing, tool },
       seconds: this.watch.total,
     };
-    keepDraft(this.task.id, draft).catch((error: unknown) =>
+    keepDraft("draft", this.task.id, draft).catch((error: unknown) =>
       complain(error, "This browser could not keep the draft:"),
     );
   }
@@ -188,7 +145,7 @@ export class Editor {
   retire(): void {
     this.keepNow();
     this.retired = true;
-    this.asked?.abort();
+    this.prompter.stop();
   }
 
   revive(): void {
@@ -197,43 +154,21 @@ export class Editor {
 
   /** One step that undo takes back. */
   change(what: Partial<Snapshot>): void {
-    const { work, pairKey, selectedId, prompt, past } = this.state;
-    this.store.setState({
-      past: [...past, { work, pairKey, selectedId, prompt }].slice(-MOST_PAST),
-      future: [],
-      ...what,
-    });
+    this.store.setState(stepped(this.state, what));
   }
 
   undo(): boolean {
-    const { past, future, gesture, work, pairKey, selectedId, prompt } = this.state;
-    this.asked?.abort();
-    if (gesture) {
-      const shorter = gesture.kind === "polygon" && gesture.points.length > 1;
-      const points = shorter ? gesture.points.slice(0, -1) : [];
-      this.store.setState({ gesture: shorter ? { kind: "polygon", points } : null });
-      return true;
-    }
-    const before = past.at(-1);
-    if (!before) return false;
-    this.store.setState({
-      ...before,
-      past: past.slice(0, -1),
-      future: [...future, { work, pairKey, selectedId, prompt }],
-    });
-    return true;
+    this.prompter.stop();
+    return this.goTo(undone(this.state));
   }
 
   redo(): boolean {
-    const { past, future, work, pairKey, selectedId, prompt } = this.state;
-    const next = future.at(-1);
-    if (!next) return false;
-    this.store.setState({
-      ...next,
-      past: [...past, { work, pairKey, selectedId, prompt }],
-      future: future.slice(0, -1),
-    });
-    return true;
+    return this.goTo(redone(this.state));
+  }
+
+  private goTo(there: Partial<EditorState> | null): boolean {
+    if (there) this.store.setState(there);
+    return there !== null;
   }
 
   select(id: string | null): void {
@@ -272,7 +207,7 @@ export class Editor {
   /** One step out: of the gesture, the clicks, the editing, the choice. False where there is none. */
   leave(): boolean {
     const { gesture, editing, prompt, selectedId, cursor } = this.state;
-    this.asked?.abort();
+    this.prompter.stop();
     if (gesture) this.store.setState({ gesture: null });
     else if (prompt) this.store.setState({ prompt: null });
     else if (editing) this.stopEditing();
@@ -330,32 +265,6 @@ export class Editor {
     return true;
   }
 
-  /** A click of the click tool. */
-  async click(at: Point, positive: boolean): Promise<void> {
-    const x = Math.min(this.task.image.width - 0.5, Math.max(0.5, at.x));
-    const y = Math.min(this.task.image.height - 0.5, Math.max(0.5, at.y));
-    const id = this.state.selectedId && this.selected ? this.state.selectedId : this.begin();
-    const { prompt } = this.state;
-    const base = prompt ? prompt.base : (this.selected?.rle ?? null);
-    const points = [...(prompt?.points ?? []), { x, y, positive }];
-    if (!base && !points.some((point) => point.positive)) return;
-    this.change({ prompt: { base, points } });
-    await this.ask(id, [], points, base);
-  }
-
-  /** A box of the box tool. */
-  async box(box: Box): Promise<void> {
-    if (box.width < 2 || box.height < 2) return;
-    const id = this.selected ? this.selected.id : this.begin();
-    await this.ask(id, [[box.x, box.y, box.width, box.height]], [], null, true);
-  }
-
-  /** Asks for the mask of an instance that has a box only. */
-  async fill(id: string): Promise<void> {
-    const box = instanceOf(this.state.work, id)?.box;
-    if (box) await this.ask(id, [[box.x, box.y, box.width, box.height]], [], null);
-  }
-
   startGesture(gesture: Gesture): void {
     this.store.setState({ gesture });
   }
@@ -366,12 +275,7 @@ export class Editor {
     this.store.setState({ gesture: null });
     if (!gesture) return;
     if (gesture.kind === "box") {
-      const { from, to } = gesture;
-      const left = Math.max(0, Math.min(from.x, to.x));
-      const top = Math.max(0, Math.min(from.y, to.y));
-      const right = Math.min(this.task.image.width, Math.max(from.x, to.x));
-      const bottom = Math.min(this.task.image.height, Math.max(from.y, to.y));
-      void this.box({ x: left, y: top, width: right - left, height: bottom - top });
+      void this.prompter.box(boxOf(gesture, this.size));
       return;
     }
     if (gesture.kind === "polygon" && gesture.points.length < 3) return;
@@ -379,14 +283,11 @@ export class Editor {
     if (erasing && !this.selected?.rle) return;
     const id = this.selected ? this.selected.id : this.begin();
     const before = instanceOf(this.state.work, id)?.rle ?? null;
-    const after =
-      gesture.kind === "stroke"
-        ? stroked(before, this.size, gesture satisfies Stroke)
-        : withPolygon(before, this.size, gesture.points);
+    const after = drawn(gesture, before, this.size);
     if (after === null && before) {
       this.change({ work: without(this.state.work, id), selectedId: null, prompt: null });
     } else if (after !== before) {
-      this.put(id, after, null);
+      this.put(id, after);
     }
   }
 
@@ -398,43 +299,7 @@ export class Editor {
   }
 
   /** Puts a mask into the instance. */
-  put(id: string, rle: Rle | null, prompt: Prompt | null): void {
-    this.change({ work: changeInstance(this.state.work, id, { rle, dropped: false }), prompt });
-  }
-
-  private async ask(
-    id: string,
-    boxes: [number, number, number, number][],
-    points: readonly PromptPoint[],
-    mask: Rle | null,
-    step = false,
-  ): Promise<void> {
-    this.asked?.abort();
-    const request = new AbortController();
-    this.asked = request;
-    this.store.setState({ asking: true });
-    try {
-      const found = await segment(this.task.image.id, { boxes, points, mask }, request.signal);
-      if (request.signal.aborted) return;
-      const rle = found[0]?.rle ?? null;
-      if (!rle || geometryOf(rle).area === 0) {
-        complain(new Error("The model found nothing there. Try a box, or draw it."));
-        return;
-      }
-      // The click itself was the step; its answer belongs to it.
-      if (step) this.put(id, rle, null);
-      else this.store.setState({ work: changeInstance(this.state.work, id, { rle, dropped: false }) });
-    } catch (error) {
-      if (!request.signal.aborted) complain(error, "The model did not answer:");
-    } finally {
-      if (this.asked === request) this.store.setState({ asking: false });
-    }
+  put(id: string, rle: Rle | null): void {
+    this.change({ work: changeInstance(this.state.work, id, { rle, dropped: false }), prompt: null });
   }
 }
-
-/** The instances that a page shows of a pair, in the order of their numbers. */
-export function shown(pair: WorkPair | undefined): readonly Instance[] {
-  return pair?.instances ?? [];
-}
-
-export { kept, UNLABELLED };

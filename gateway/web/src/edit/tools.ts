@@ -1,6 +1,7 @@
 import type { Tool } from "../canvas/ImageCanvas";
 import type { Point } from "../masks/bitmap";
-import type { Editor, ToolName } from "./editor";
+import type { Editor } from "./editor";
+import type { ToolName } from "./state";
 
 export const TOOLS: readonly { readonly name: ToolName; readonly label: string; readonly help: string }[] = [
   { name: "click", label: "Click", help: "Click on it; right click on what is not part of it." },
@@ -58,7 +59,7 @@ export function moveCursor(editor: Editor, dx: number, dy: number): Point {
 
 function start(editor: Editor, at: Point, against: boolean): void {
   const { tool, gesture, radius } = editor.state;
-  if (tool === "click") void editor.click(at, !against);
+  if (tool === "click") void editor.prompter.click(at, !against);
   else if (tool === "box") editor.startGesture({ kind: "box", from: at, to: at });
   else if (tool === "polygon") {
     const points = gesture?.kind === "polygon" ? gesture.points : [];

@@ -2,9 +2,7 @@ import { useEffect, useState } from "react";
 import { pictureOf } from "../canvas/pictures";
 import { geometryOf } from "../masks/geometry";
 import { watch } from "../queue/activity";
-import { type Desk, type Held, isOpen } from "../queue/desk";
-import { dropDraft } from "../queue/drafts";
-import { outbox } from "../queue/outbox";
+import type { Held } from "../queue/desk";
 import { Editor } from "./editor";
 import type { Work } from "./work";
 
@@ -14,7 +12,7 @@ const editors = new Map<string, Promise<Editor>>();
 
 /** The editor of a held task, made once for each lease of it and opened ahead. */
 export function editorOf(held: Held, start: Start): Promise<Editor> {
-  const name = `${held.task.id} ${held.task.round}`;
+  const name = nameOf(held);
   let found = editors.get(name);
   if (!found) {
     found = Editor.open(held.task, start(held));
@@ -60,29 +58,13 @@ export function useEditor(held: Held | null, ahead: readonly Held[], start: Star
   return held && shown?.task.id === held.task.id ? shown : null;
 }
 
-/** The open tasks after the one that is shown. */
-export function aheadOf(items: readonly Held[], currentId: string | null): readonly Held[] {
-  const at = items.findIndex((held) => held.task.id === currentId);
-  return items
-    .slice(at + 1)
-    .filter(isOpen)
-    .slice(0, 3);
+/** The decision is saved: a task that comes back is begun anew. */
+export function dropEditor(held: Held): void {
+  editors.delete(nameOf(held));
 }
 
-/** Drafts of decisions that are saved are no longer needed. */
-export function useDraftsOfSaved(desk: Desk): void {
-  useEffect(
-    () =>
-      outbox.subscribe((now, before) => {
-        for (const held of desk.store.getState().items) {
-          const { id, round } = held.task;
-          if (now.outcomes[id]?.standing !== "saved" || before.outcomes[id]?.standing === "saved") continue;
-          void dropDraft(id);
-          editors.delete(`${id} ${round}`);
-        }
-      }),
-    [desk],
-  );
+function nameOf({ task }: Held): string {
+  return `${task.id} ${task.round}`;
 }
 
 /** Outlines are made before they are shown. */

@@ -1,7 +1,8 @@
 import type { Viewport } from "../canvas/viewport";
 import { useKeys } from "../keys/useKeys";
 import { geometryOf } from "../masks/geometry";
-import type { Editor, ToolName } from "./editor";
+import type { Editor } from "./editor";
+import type { ToolName } from "./state";
 import { actAtCursor, moveCursor } from "./tools";
 import type { Instance } from "./work";
 

@@ -1,20 +1,11 @@
 import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
-import type { TaskType } from "../api/types";
 import { useKeys } from "../keys/useKeys";
 import { ActionButton } from "../ui/Keys";
-import type { Desk } from "./desk";
 import { FilterButton } from "./FilterButton";
-
-interface Props {
-  readonly desk: Desk;
-  readonly filter: LeaseFilter;
-  readonly types: readonly TaskType[];
-  onFilter(filter: LeaseFilter): void;
-}
+import type { Tasks } from "./TasksPage";
 
 /** Shown while there is no task. The desk goes on looking by itself. */
-export function WaitingForWork({ desk, filter, types, onFilter }: Props) {
+export function WaitingForWork({ desk, filter, types, onFilter }: Tasks) {
   const { items, empty, problem, undoing } = useStore(desk.store);
   const undo = (): void => void desk.undo();
   useKeys("everywhere", { undo });

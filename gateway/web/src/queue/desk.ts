@@ -18,7 +18,7 @@ import {
 import type { DecidedPair, LeasedTask, Reopened, ReviewTask } from "../api/types";
 import { complain, inform, notices } from "../ui/notices";
 import { idleSeconds } from "./activity";
-import { dropDraft, hasDraft } from "./drafts";
+import { dropDrafts, hasDraft } from "./drafts";
 import { keep, kept } from "./durable";
 import { type Outcome, outbox, post, reopen, settled, withdraw } from "./outbox";
 
@@ -210,7 +210,7 @@ export class Desk {
 
   /** A lost task goes out of sight, and what was drawn for it with it. */
   abandon(taskId: string): void {
-    void dropDraft(taskId);
+    void dropDrafts(taskId);
     this.drop(taskId);
   }
 
@@ -333,6 +333,15 @@ export class Desk {
       }
     }
   }
+}
+
+/** The open tasks after the one that is shown. */
+export function aheadOf(items: readonly Held[], currentId: string | null): readonly Held[] {
+  const at = items.findIndex((held) => held.task.id === currentId);
+  return items
+    .slice(at + 1)
+    .filter(isOpen)
+    .slice(0, 3);
 }
 
 export function isOpen(held: Held): boolean {

@@ -1,24 +1,29 @@
-/** What a person has drawn or typed for a task and not decided yet. */
+/** What a person has drawn, said or chosen for a task: kept in this browser until its decision is saved. */
 
 import { forget, keep, kept } from "./durable";
 
-export interface Draft<Work> {
-  readonly work: Work;
-  readonly seconds: number;
+/** Drawn in the editor; said beside it; chosen among versions. */
+export type Part = "draft" | "said" | "choices";
+
+const PARTS: readonly Part[] = ["draft", "said", "choices"];
+
+export async function draftOf<Content>(part: Part, taskId: string): Promise<Content | null> {
+  return kept<Content>(`${part}.${taskId}`);
 }
 
-export async function draftOf<Work>(taskId: string): Promise<Draft<Work> | null> {
-  return kept<Draft<Work>>(`draft.${taskId}`);
+export async function keepDraft(part: Part, taskId: string, content: unknown): Promise<void> {
+  await keep(`${part}.${taskId}`, content);
 }
 
-export async function keepDraft<Work>(taskId: string, draft: Draft<Work>): Promise<void> {
-  await keep(`draft.${taskId}`, draft);
+export async function dropDraft(part: Part, taskId: string): Promise<void> {
+  await forget(`${part}.${taskId}`);
 }
 
-export async function dropDraft(taskId: string): Promise<void> {
-  await forget(`draft.${taskId}`);
+export async function dropDrafts(taskId: string): Promise<void> {
+  await Promise.all(PARTS.map((part) => dropDraft(part, taskId)));
 }
 
 export async function hasDraft(taskId: string): Promise<boolean> {
-  return (await kept(`draft.${taskId}`)) !== null;
+  const found = await Promise.all(PARTS.map((part) => draftOf(part, taskId)));
+  return found.some((content) => content !== null);
 }

@@ -1,69 +1,35 @@
-import { useMemo, useState } from "react";
+import { useState } from "react";
 import { useStore } from "zustand";
-import type { LeaseFilter } from "../api/routes";
-import { ImageCanvas } from "../canvas/ImageCanvas";
+import type { TaskType } from "../api/types";
 import { viewportOf } from "../canvas/viewport";
-import { EditLayer } from "../edit/EditLayer";
-import type { Editor } from "../edit/editor";
+import { type EditedTask, EditedTasks } from "../edit/EditedTasks";
+import { EditStage } from "../edit/EditStage";
 import { figuresOf } from "../edit/figures";
-import { Toolbar } from "../edit/Toolbar";
-import { pointerTool } from "../edit/tools";
-import { aheadOf, useDraftsOfSaved, useEditor } from "../edit/useEditor";
 import { useWorkKeys } from "../edit/useWorkKeys";
 import { changePair, emptyPair, reviewed, startReview } from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held, Kind } from "../queue/desk";
-import { LeaseState } from "../queue/LeaseState";
-import { useDesk } from "../queue/useDesk";
-import { WaitingForWork } from "../queue/WaitingForWork";
+import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { inform } from "../ui/notices";
 import { phraseRows } from "./phrases";
 import { ReviewPanel } from "./ReviewPanel";
 
-const NO_FILTER: LeaseFilter = { types: ["review", "negative"] };
+const TYPES: readonly TaskType[] = ["review", "negative"];
 
+/** A pair that models have made: right and complete, to be mended, or wrong. */
 export default function ReviewPage() {
-  const [filter, setFilter] = useState<LeaseFilter>(NO_FILTER);
-  const desk = useDesk("review", filter);
-  if (!desk) return <main className="waiting" aria-busy="true" />;
-  return <Review key={JSON.stringify(filter)} desk={desk} filter={filter} onFilter={setFilter} />;
-}
-
-interface Props {
-  readonly desk: Desk;
-  readonly filter: LeaseFilter;
-  onFilter(filter: LeaseFilter): void;
-}
-
-function Review({ desk, filter, onFilter }: Props) {
-  const { items, currentId } = useStore(desk.store);
-  const held = items.find((other) => other.task.id === currentId) ?? null;
-  const ahead = useMemo(() => aheadOf(items, currentId), [items, currentId]);
-  const editor = useEditor(held, ahead, startOf);
-  useDraftsOfSaved(desk);
-  if (!held || !editor) {
-    return <WaitingForWork desk={desk} filter={filter} onFilter={onFilter} types={NO_FILTER.types} />;
-  }
-  return (
-    <ReviewTask
-      key={editor.task.id}
-      desk={desk}
-      held={held}
-      editor={editor}
-      filter={filter}
-      onFilter={onFilter}
-    />
-  );
+  return <EditedTasks name="review" types={TYPES} start={startOf} Task={ReviewTask} />;
 }
 
 function startOf(held: Held) {
   return startReview(held.task, held.earlier);
 }
 
-function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: Held; editor: Editor }) {
+function ReviewTask({ held, editor, ...tasks }: EditedTask) {
+  const { desk } = tasks;
   const items = useStore(desk.store, (state) => state.items);
-  const { work, pairKey, selectedId, editing, hidden } = useStore(editor.store);
+  const { work, pairKey, selectedId, editing } = useStore(editor.store);
   const [naming, setNaming] = useState(false);
   const viewport = viewportOf(held.task.image.id);
   const { task } = held;
@@ -71,15 +37,10 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
   const instances = pair?.instances ?? [];
   const writable = !held.decided;
   const rows = phraseRows(task, work, items);
-  const tool = useMemo(() => pointerTool(editor), [editor]);
   const at = instances.findIndex((instance) => instance.id === selectedId);
 
   const conclude = (kind: Kind, pairs: Parameters<Desk["decide"]>[2]): void => {
-    if (held.decided) return;
-    if (held.lost !== null) {
-      inform("This task is no longer yours. Take it back first.");
-      return;
-    }
+    if (!decidable(held)) return;
     editor.stopEditing();
     editor.retire();
     void desk.decide(held, kind, pairs, editor.watch.total);
@@ -115,12 +76,6 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
     const { kind, pairs } = reviewed(task, editor.state.work);
     conclude(kind, pairs);
   };
-  const undo = async (): Promise<void> => {
-    if (!held.decided && editor.undo()) return;
-    const back = await desk.undo();
-    if (back) inform(`Taken back: “${back.task.pair?.phrase ?? ""}” is open again.`);
-    else if (!desk.store.getState().undoing) inform("There is nothing to undo.");
-  };
   const addPhrase = (phrase: string): void => {
     setNaming(false);
     const known = rows.find((row) => row.phrase === phrase.toLowerCase());
@@ -145,19 +100,14 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
     else if (row) inform(`“${row.phrase}” is not among your tasks.`);
   };
 
-  useKeys(
-    "everywhere",
-    {
-      next: () => desk.step(1) || inform("This is the last of your tasks."),
-      previous: () => desk.step(-1) || inform("This is the first of your tasks."),
-      undo,
-      redo: () => editor.redo(),
-      submit,
-      skip: () => writable && void desk.skip(held),
-      leave: () => (naming ? setNaming(false) : editor.leave()),
-    },
-    { onDigit: openRow },
-  );
+  const undo = useTaskKeys(desk, held, {
+    submit,
+    leave: () => (naming ? setNaming(false) : editor.leave()),
+    undo: () => editor.undo(),
+    redo: () => editor.redo(),
+    nameOf: ({ task }) => `“${task.pair?.phrase ?? ""}”`,
+    onDigit: openRow,
+  });
   useWorkKeys(editor, viewport, instances, editing, writable);
   useKeys(
     "review",
@@ -178,30 +128,19 @@ function ReviewTask({ desk, held, editor, filter, onFilter }: Props & { held: He
 
   return (
     <main className="work">
-      <section className="stage" data-region="image" aria-label="Image">
-        {editing && writable && <Toolbar editor={editor} />}
-        <ImageCanvas
-          image={task.image}
-          viewport={viewport}
-          figures={figuresOf(instances, selectedId)}
-          hidden={hidden}
-          label={`${task.image.name}: ${pair?.phrase ?? ""}, ${instances.length} objects`}
-          tool={editing && writable ? tool : null}
-          onPick={(id) => editor.select(id)}
-        >
-          <EditLayer editor={editor} viewport={viewport} colour={colourOf(Math.max(0, at))} />
-        </ImageCanvas>
-        {hidden && <p className="stage-note">Masks are hidden</p>}
-        <LeaseState desk={desk} held={held} />
-      </section>
+      <EditStage
+        {...{ desk, held, editor }}
+        figures={figuresOf(instances, selectedId)}
+        colour={colourOf(Math.max(0, at))}
+        label={`${task.image.name}: ${pair?.phrase ?? ""}, ${instances.length} objects`}
+        onPick={(id) => editor.select(id)}
+      />
       <ReviewPanel
-        desk={desk}
+        {...tasks}
         held={held}
         editor={editor}
         rows={rows}
         naming={naming}
-        filter={filter}
-        onFilter={onFilter}
         onNaming={setNaming}
         onPhrase={addPhrase}
         onRow={openRow}

@@ -1,7 +1,9 @@
+import type { ReactNode } from "react";
+import { useStore } from "zustand";
 import { geometryOf } from "../masks/geometry";
 import { colourOf } from "../masks/palette";
 import type { Editor } from "./editor";
-import type { Instance } from "./work";
+import { type Instance, kept, type WorkPair } from "./work";
 
 const CHOICES: Record<string, string> = {
   accept: "good mask",
@@ -13,17 +15,41 @@ const CHOICES: Record<string, string> = {
 
 interface Props {
   readonly editor: Editor;
-  readonly instances: readonly Instance[];
-  readonly selectedId: string | null;
+  readonly pair: WorkPair;
+  /** Said where a pair that should have instances has none. */
   readonly empty: string;
   readonly writable: boolean;
-  /** The phrase is thought absent: what is out was masked wrongly. */
+  readonly children?: ReactNode;
+}
+
+/** The pair's instances by number, with what the models said about each. Of a negative: what was masked wrongly. */
+export function ObjectSection({ editor, pair, empty, writable, children }: Props) {
+  const absent = pair.polarity === "negative";
+  return (
+    <section>
+      <h2>
+        {absent ? "What the model took for it" : "Objects"}
+        <span className="count">{absent ? "" : kept(pair).length}</span>
+      </h2>
+      {pair.instances.length > 0 ? (
+        <ObjectList editor={editor} instances={pair.instances} writable={writable} absent={absent} />
+      ) : (
+        <p className="hint">{absent ? "Nothing." : empty}</p>
+      )}
+      {children}
+    </section>
+  );
+}
+
+interface ListProps {
+  readonly editor: Editor;
+  readonly instances: readonly Instance[];
+  readonly writable: boolean;
   readonly absent: boolean;
 }
 
-/** The pair's instances by number, with what the models said about each. */
-export function ObjectList({ editor, instances, selectedId, empty, writable, absent }: Props) {
-  if (instances.length === 0) return <p className="hint">{empty}</p>;
+function ObjectList({ editor, instances, writable, absent }: ListProps) {
+  const selectedId = useStore(editor.store, (state) => state.selectedId);
   return (
     <ul className="objects">
       {instances.map((instance, index) => (
