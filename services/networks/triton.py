@@ -34,6 +34,13 @@ BUNDLED = {"sam": "weights.safetensors"}
 """Bundled weights in a version folder where they are not the folder itself."""
 
 
+def threads_a_model() -> int:
+    """torch's threads in each model's process where no setting says: half of the CPUs, since models answer
+    side by side.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
 class TritonModel:
     """A Python backend model. Parameters of config.pbtxt become settings, `weights` that of this network's
     weights; relative ones are looked up in the model's version folder. A parameter wins over the environment
@@ -77,9 +84,8 @@ class TritonModel:
         known = {key: value for key, value in given.items() if key in NetworkSettings.model_fields and value}
         if args["model_instance_kind"] == "GPU":
             known.setdefault("device", f"cuda:{args['model_instance_device_id']}")
-        # The models share the machine: each takes half of its cores, or one of two.
-        known.setdefault("threads", str(max(1, len(os.sched_getaffinity(0)) // 2)))
         merged = {**NetworkSettings().model_dump(exclude_unset=True), **known}
+        merged.setdefault("threads", threads_a_model())
         if weights or f"{self.network}_weights" not in merged:
             merged[f"{self.network}_weights"] = str(version / (weights or BUNDLED.get(self.network, ".")))
         try:
