@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -95,6 +96,26 @@ def test_next_previous_phrases_by_number_and_hiding(sign_in: SignIn, tenant: Ten
     desk.press("h")
     expect(desk.page.get_by_text("Masks are hidden")).not_to_be_visible()
     assert tenant.decided(desk.key) == 0
+
+
+def test_the_filter_gives_only_what_fits_and_the_rest_goes_back(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic", images=2)
+    desk = sign_in()
+    desk.ready()
+    desk.positive()
+    desk.press("a")
+    desk.saved(1)
+    place = desk.page.locator(".place")
+    at, total = (int(part) for part in place.inner_text().split(" of "))
+    for step in range(at, total):
+        assert not desk.negative
+        desk.press("f")
+        expect(place).to_have_text(re.compile(rf"^{step + 1} of "))
+    assert not desk.negative
+    queues = {q["type"]: q for q in tenant.rest(desk.key, "GET", "/v1/reviews/queues")["queues"]}
+    assert queues["review"]["leased"] > 0
+    assert queues["negative"]["waiting"] > 0
+    assert queues["negative"]["leased"] == 0
 
 
 def test_a_skipped_task_goes_to_others(sign_in: SignIn, tenant: Tenant) -> None:

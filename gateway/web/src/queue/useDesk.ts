@@ -2,8 +2,12 @@ import { useEffect, useMemo, useState } from "react";
 import { useStore } from "zustand";
 import type { LeaseFilter } from "../api/routes";
 import { session } from "../app/session";
+import { complain } from "../ui/notices";
 import { Desk, type Held } from "./desk";
 import { outbox, retryNow } from "./outbox";
+
+// By name. What a desk gives back must be back before the next one of its name takes up what was kept.
+const closing = new Map<string, Promise<void>>();
 
 /** The tasks of a page, opened with it and closed with it; `name` keeps its tasks apart from other pages'. */
 export function useDesk(name: string, filter: LeaseFilter): Desk | null {
@@ -14,7 +18,7 @@ export function useDesk(name: string, filter: LeaseFilter): Desk | null {
   useEffect(() => {
     const opened = new Desk(key, JSON.parse(wanted) as LeaseFilter);
     setDesk(opened);
-    const ready = opened.open();
+    const ready = (closing.get(key) ?? Promise.resolve()).then(() => opened.open());
     const onOnline = (): void => {
       retryNow();
       void opened.fill();
@@ -22,7 +26,10 @@ export function useDesk(name: string, filter: LeaseFilter): Desk | null {
     window.addEventListener("online", onOnline);
     return () => {
       window.removeEventListener("online", onOnline);
-      void ready.then(() => opened.close());
+      closing.set(
+        key,
+        ready.then(() => opened.close()).catch((error: unknown) => complain(error)),
+      );
     };
   }, [key, wanted]);
   return desk;
