@@ -1,6 +1,6 @@
 """kill -9 of every service and of Triton in mid-run: nothing missing, nothing twice.
 
-TERCET_E2E_IMAGES sets how many images go through (CI: 48; the README's figure was made with 1000).
+TERCET_E2E_IMAGES sets how many images go through (96 by default; the README's figure was made with 1000).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.scenes import write_dataset
 from tests.e2e.counting import committed_per_topic, committed_results, exported_images
 from tests.support.polling import eventually
 
-IMAGES = int(os.environ.get("TERCET_E2E_IMAGES", "48"))
+IMAGES = int(os.environ.get("TERCET_E2E_IMAGES", "96"))
 PIPELINE = (topics.IMAGES_SUBMITTED, topics.IMAGES_PROPOSED, topics.IMAGES_SEGMENTED, topics.IMAGES_VERIFIED)
 
 
