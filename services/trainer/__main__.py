@@ -117,27 +117,6 @@ def evaluate(
         recipe.export(repository / network / "1")
 
 
-@app.command()
-def together(
-    scenes: Scenes,
-    repository: Repository = ROOT / "model_repository",
-    limit: Annotated[int, typer.Option(help="scenes to measure on")] = 300,
-) -> None:
-    """Measure the exported grounder and SAM together, phrases to masks; prints JSON."""
-    from services.networks.serving import NetworkSettings, load
-    from services.scenes.arrays import SceneArrays
-    from services.trainer.together import measure_together
-
-    settings = NetworkSettings(repository=repository)
-    grounder, sam = load("concept_grounder", settings), load("sam", settings)
-    metrics = measure_together(grounder, sam, SceneArrays.open(scenes), limit)
-    report = {
-        "models": [grounder.version, sam.version],
-        **{name: round(value, 4) for name, value in metrics.items()},
-    }
-    typer.echo(json.dumps(report, indent=1))
-
-
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from services.core.evaluation.calibration import ece, gaps
 from services.networks.checkpoints import save_half
 from services.networks.grounder.architecture import TINY_SIDE
 from services.networks.precision import autocast
@@ -226,19 +227,11 @@ def _sheet(masks: Tensor) -> Tensor:
     return mask_sheet(small)
 
 
-def calibration_error(logits: Tensor, right: Tensor, bins: int = 10) -> float:
-    """Expected calibration error of the chosen answer (Guo et al., 2017)."""
-    confidence, chosen = torch.softmax(logits, -1).max(-1)
-    hit = (chosen == right).float()
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    parts = [(place == b) for b in range(bins)]
-    return float(
-        sum(
-            part.float().mean() * (hit[part].mean() - confidence[part].mean()).abs()
-            for part in parts
-            if bool(part.any())
-        )
-    )
+def calibration_error(logits: Tensor, right: Tensor) -> float:
+    """Expected calibration error of the chosen answers."""
+    confidence, chosen = torch.softmax(logits.double(), -1).max(-1)
+    hit, row = (chosen == right).numpy(), np.zeros(len(right), np.int64)
+    return float(ece(gaps(confidence.numpy(), hit, row, 1), np.array([float(len(right))]))[0])
 
 
 def best_temperature(logits: Tensor, right: Tensor) -> float:
