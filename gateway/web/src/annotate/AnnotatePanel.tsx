@@ -1,5 +1,6 @@
 import { useStore } from "zustand";
 import type { EditedTask } from "../edit/EditedTasks";
+import { EditingActions } from "../edit/EditingActions";
 import { PhraseInput } from "../edit/PhraseInput";
 import { instanceOf, pairOf, type Work } from "../edit/work";
 import { colourOf } from "../masks/palette";
@@ -17,7 +18,7 @@ interface Props extends EditedTask {
 
 export function AnnotatePanel(props: Props) {
   const { held, editor, negatives, complete, act } = props;
-  const { work, selectedId, pairKey, typing } = useStore(editor.store);
+  const { work, selectedId, pairKey, typing, editing } = useStore(editor.store);
   const { task } = held;
   const positive = positives(work);
   const negative = phrasesOf(work).filter((pair) => pair.polarity === "negative");
@@ -57,22 +58,26 @@ export function AnnotatePanel(props: Props) {
       past="Submitted"
       undo={act.undo}
       actions={
-        <>
-          <ActionButton
-            action="everywhere.submit"
-            tone="primary"
-            label={positive.length + negative.length > 0 ? "Submit the image" : "Nothing to annotate"}
-            run={act.submit}
-          />
-          <div className="row">
-            <ActionButton action="annotate.label" label="Label" disabled={!selectedId} run={act.label} />
-            <ActionButton action="annotate.edit" label="Edit" run={act.edit} />
-          </div>
-          <div className="row">
-            <ActionButton action="annotate.add" label="Add" run={act.add} />
-            <ActionButton action="annotate.remove" label="Drop" disabled={!selectedId} run={act.remove} />
-          </div>
-        </>
+        editing ? (
+          <EditingActions editor={editor} submit={act.submit} />
+        ) : (
+          <>
+            <ActionButton
+              action="everywhere.submit"
+              tone="primary"
+              label={positive.length + negative.length > 0 ? "Submit the image" : "Nothing to annotate"}
+              run={act.submit}
+            />
+            <div className="row">
+              <ActionButton action="annotate.label" label="Label" disabled={!selectedId} run={act.label} />
+              <ActionButton action="annotate.edit" label="Edit" run={act.edit} />
+            </div>
+            <div className="row">
+              <ActionButton action="annotate.add" label="Add" run={act.add} />
+              <ActionButton action="annotate.remove" label="Drop" disabled={!selectedId} run={act.remove} />
+            </div>
+          </>
+        )
       }
     >
       <section>

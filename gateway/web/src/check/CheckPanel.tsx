@@ -1,5 +1,6 @@
 import { useStore } from "zustand";
 import type { EditedTask } from "../edit/EditedTasks";
+import { EditingActions } from "../edit/EditingActions";
 import { ObjectSection } from "../edit/ObjectSection";
 import { PairHead } from "../edit/PairHead";
 import { kept } from "../edit/work";
@@ -21,7 +22,7 @@ const PAST = { accept: "Accepted", reject: "Rejected", edit: "Corrected" } as co
 
 export function CheckPanel(props: Props) {
   const { held, editor, said, onSay, act } = props;
-  const { work, selectedId } = useStore(editor.store);
+  const { work, selectedId, editing } = useStore(editor.store);
   const { task } = held;
   const pair = work.pairs[0];
   if (!pair) return null;
@@ -38,29 +39,33 @@ export function CheckPanel(props: Props) {
       past={held.decided ? PAST[held.decided.kind] : ""}
       undo={act.undo}
       actions={
-        <>
-          <ActionButton
-            action="check.accept"
-            tone="primary"
-            label={acceptLabel(said.marks.length > 0, editor.changed, negative, kept(pair).length)}
-            run={act.accept}
-          />
-          <ActionButton
-            action="check.wrong"
-            tone="danger"
-            label={rejectsObject ? "Take the object out" : "Wrong"}
-            run={act.wrong}
-          />
-          <div className="row">
+        editing ? (
+          <EditingActions editor={editor} submit={act.accept} />
+        ) : (
+          <>
             <ActionButton
-              action="check.missing"
-              label={negative ? "It is here" : "Missing"}
-              run={act.missing}
+              action="check.accept"
+              tone="primary"
+              label={acceptLabel(said.marks.length > 0, editor.changed, negative, kept(pair).length)}
+              run={act.accept}
             />
-            <ActionButton action="check.add" label={said.marks.length > 0 ? "Draw" : "Add"} run={act.add} />
-            <ActionButton action="check.edit" label="Edit" run={act.edit} />
-          </div>
-        </>
+            <ActionButton
+              action="check.wrong"
+              tone="danger"
+              label={rejectsObject ? "Take the object out" : "Wrong"}
+              run={act.wrong}
+            />
+            <div className="row">
+              <ActionButton
+                action="check.missing"
+                label={negative ? "It is here" : "Missing"}
+                run={act.missing}
+              />
+              <ActionButton action="check.add" label={said.marks.length > 0 ? "Draw" : "Add"} run={act.add} />
+              <ActionButton action="check.edit" label="Edit" run={act.edit} />
+            </div>
+          </>
+        )
       }
     >
       <ObjectSection editor={editor} pair={pair} writable={!held.decided} empty="None." />

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { type KeyboardEvent, useId, useState } from "react";
+import { type KeyboardEvent, useEffect, useId, useRef, useState } from "react";
 import { phrases } from "../api/routes";
 
 interface Props {
@@ -18,6 +18,7 @@ export function PhraseInput({ label, initial = "", near = [], onType, onPick, on
   const [text, setText] = useState(initial);
   const [chosen, setChosen] = useState(-1);
   const list = useId();
+  const whole = useRef<HTMLDivElement>(null);
   const prefix = text.trim().toLowerCase();
   const { data: known = [] } = useQuery({
     queryKey: ["phrases", prefix],
@@ -34,6 +35,11 @@ export function PhraseInput({ label, initial = "", near = [], onType, onPick, on
       note: source === "used" ? `used ${count}×` : "ontology",
     }));
   const options = [...here, ...others].slice(0, 9);
+
+  const offered = options.length;
+  useEffect(() => {
+    if (offered > 0) whole.current?.scrollIntoView({ block: "nearest" });
+  }, [offered]);
 
   const type = (typed: string): void => {
     setText(typed);
@@ -54,7 +60,7 @@ export function PhraseInput({ label, initial = "", near = [], onType, onPick, on
   };
 
   return (
-    <div className="phrase-input">
+    <div ref={whole} className="phrase-input">
       <input
         type="text"
         role="combobox"

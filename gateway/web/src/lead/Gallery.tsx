@@ -126,7 +126,6 @@ function Card({ item, onOpen }: { item: GalleryItem; onOpen(): void }) {
       </span>
       <span className="card-foot">
         <VerdictMark item={item} />
-        <span className="spring" />
         <span className="figure">{pair.score.toFixed(2)}</span>
       </span>
     </button>

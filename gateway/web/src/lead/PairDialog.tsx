@@ -42,7 +42,9 @@ export function PairDialog({ item, people, onClose, onStep }: Props) {
     ["Presence", percent(pair.presence)],
     ...(pair.exhaustivity ? [["All instances", exhaustivityOf(pair.exhaustivity)] as [string, string]] : []),
     ...(pair.negative ? [["Truly absent", percent(pair.negative.absent)] as [string, string]] : []),
-    ["Marked complete", pair.exhaustive ? "yes" : "no"],
+    ...(pair.polarity === "positive"
+      ? [["Marked complete", pair.exhaustive ? "yes" : "no"] as [string, string]]
+      : []),
     [
       "Phrase from",
       pair.made_by ? `${pair.source ?? "unknown"}: ${name(pair.made_by)}` : (pair.source ?? "unknown"),

@@ -1,5 +1,6 @@
 import { useStore } from "zustand";
 import type { EditedTask } from "../edit/EditedTasks";
+import { EditingActions } from "../edit/EditingActions";
 import { ObjectSection } from "../edit/ObjectSection";
 import { PairHead } from "../edit/PairHead";
 import { PhraseInput } from "../edit/PhraseInput";
@@ -20,7 +21,7 @@ interface Props extends EditedTask {
 
 export function ReviewPanel(props: Props) {
   const { held, editor, rows, naming, act } = props;
-  const { work, pairKey, selectedId } = useStore(editor.store);
+  const { work, pairKey, selectedId, editing } = useStore(editor.store);
   const { task } = held;
   const pair = work.pairs.find((other) => other.key === pairKey) ?? work.pairs[0];
   if (!pair) return null;
@@ -57,25 +58,31 @@ export function ReviewPanel(props: Props) {
       past={held.decided ? PAST[held.decided.kind] : ""}
       undo={act.undo}
       actions={
-        <>
-          <ActionButton
-            action="review.accept"
-            tone="primary"
-            label={acceptLabel(editor.changed, negative, left)}
-            run={act.submit}
-          />
-          <ActionButton
-            action="review.reject"
-            tone="danger"
-            label={rejectsObject ? "Reject object" : negative ? "Reject: present or unclear" : "Reject pair"}
-            run={act.reject}
-          />
-          <div className="row">
-            <ActionButton action="review.edit" label="Edit" run={act.edit} />
-            <ActionButton action="review.add" label={negative ? "It is here" : "Add"} run={act.add} />
-            {!negative && own && <ActionButton action="review.absent" label="Absent" run={act.absent} />}
-          </div>
-        </>
+        editing ? (
+          <EditingActions editor={editor} submit={act.submit} />
+        ) : (
+          <>
+            <ActionButton
+              action="review.accept"
+              tone="primary"
+              label={acceptLabel(editor.changed, negative, left)}
+              run={act.submit}
+            />
+            <ActionButton
+              action="review.reject"
+              tone="danger"
+              label={
+                rejectsObject ? "Reject object" : negative ? "Reject: present or unclear" : "Reject pair"
+              }
+              run={act.reject}
+            />
+            <div className="row">
+              <ActionButton action="review.edit" label="Edit" run={act.edit} />
+              <ActionButton action="review.add" label={negative ? "It is here" : "Add"} run={act.add} />
+              {!negative && own && <ActionButton action="review.absent" label="Absent" run={act.absent} />}
+            </div>
+          </>
+        )
       }
     >
       <ObjectSection
