@@ -21,9 +21,11 @@ _STEP: Final = 0.02
 
 
 def announce(token: str, settings: GatewaySettings) -> None:
-    """Show local mode's new key, this once, and where it is kept."""
+    """Show local mode's new key, this once, where it is kept, and the page that takes it."""
+    page = f"http://{settings.gateway_host}:{settings.gateway_port}/"
     print(
-        f"API key of the local admin (shown this once; kept in {settings.key_file}):\n\n  {token}\n",
+        f"API key of the local admin (shown this once; kept in {settings.key_file}):\n\n  {token}\n\n"
+        f"The page for people signs in with it: {page}\n",
         file=sys.stderr,
         flush=True,
     )
