@@ -159,7 +159,9 @@ def test_a_template_that_the_tokenizer_brings(folder: Path) -> None:
     template = (folder / "chat_template.jinja").read_text("utf-8")
     (folder / "chat_template.jinja").unlink()
     edit("tokenizer_config.json", lambda content: content.update(chat_template=template))(folder)
-    load("verifier", settings(folder)).warm_up()
+    model = load("verifier", settings(folder))
+    model.warm_up()
+    assert isinstance(model, VlmVerifier)
 
 
 def test_what_serves_is_told_by_the_directory_or_by_the_setting(made: Path, tmp_path: Path) -> None:

@@ -253,6 +253,7 @@ def test_three_kafka_nodes_survive_the_loss_of_one() -> None:
             producer.send(IMAGES_SUBMITTED, key=b"a", value=b"before").get(30)
             stack.stop("kafka-0")
             for partition in range(DEFAULT_PARTITIONS):
-                producer.send(IMAGES_SUBMITTED, value=b"after", partition=partition).get(60)
+                written = producer.send(IMAGES_SUBMITTED, value=b"after", partition=partition).get(60)
+                assert written.partition == partition
         finally:
             producer.close(timeout=10)
