@@ -118,6 +118,22 @@ def test_the_filter_gives_only_what_fits_and_the_rest_goes_back(sign_in: SignIn,
     assert queues["negative"]["leased"] == 0
 
 
+def test_a_decided_task_shows_what_was_decided(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic", images=2)
+    desk = sign_in()
+    phrase = desk.positive()
+    image = desk.page.locator(".facts .muted").inner_text()
+    desk.press("Tab", "r", "Control+Enter")
+    desk.saved(1)
+    place = desk.page.locator(".place")
+    while (desk.phrase.inner_text(), desk.page.locator(".facts .muted").inner_text()) != (phrase, image):
+        at = int(place.inner_text().split(" of ")[0])
+        desk.press("d")
+        expect(place).to_have_text(re.compile(rf"^{at - 1} of "))
+    expect(desk.page.get_by_test_id("decided")).to_contain_text("saved")
+    expect(desk.objects.first).to_have_attribute("data-dropped", "true")
+
+
 def test_a_skipped_task_goes_to_others(sign_in: SignIn, tenant: Tenant) -> None:
     tenant.submit("semi_automatic")
     desk = sign_in()

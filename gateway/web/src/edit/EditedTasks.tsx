@@ -1,11 +1,10 @@
-import { type ComponentType, useCallback } from "react";
+import type { ComponentType } from "react";
 import type { TaskType } from "../api/types";
 import type { Held } from "../queue/desk";
 import { type Tasks, TasksPage, useShown } from "../queue/TasksPage";
-import { useOnSaved } from "../queue/useDesk";
 import { WaitingForWork } from "../queue/WaitingForWork";
 import type { Editor } from "./editor";
-import { dropEditor, type Start, useEditor } from "./useEditor";
+import { type Start, useEditor } from "./useEditor";
 
 export interface EditedTask extends Tasks {
   readonly held: Held;
@@ -32,10 +31,6 @@ export function EditedTasks({ name, types, start, Task }: Props) {
 function Shown({ start, Task, ...tasks }: Tasks & Pick<Props, "start" | "Task">) {
   const { held, ahead } = useShown(tasks.desk);
   const editor = useEditor(held, ahead, start);
-  useOnSaved(
-    tasks.desk,
-    useCallback((saved) => dropEditor(saved), []),
-  );
   if (!held || !editor) return <WaitingForWork {...tasks} />;
   return <Task key={editor.task.id} {...tasks} held={held} editor={editor} />;
 }

@@ -8,15 +8,19 @@ import type { Work } from "./work";
 
 export type Start = (held: Held) => Work;
 
+// Decided tasks are looked at again, with what was decided; an undone one has another round.
+const MOST_EDITORS = 100;
 const editors = new Map<string, Promise<Editor>>();
 
 /** The editor of a held task, made once for each lease of it and opened ahead. */
 export function editorOf(held: Held, start: Start): Promise<Editor> {
-  const name = nameOf(held);
+  const name = `${held.task.id} ${held.task.round}`;
   let found = editors.get(name);
   if (!found) {
     found = Editor.open(held.task, start(held));
     editors.set(name, found);
+    const [oldest] = editors.keys();
+    if (editors.size > MOST_EDITORS && oldest !== undefined) editors.delete(oldest);
   }
   return found;
 }
@@ -56,15 +60,6 @@ export function useEditor(held: Held | null, ahead: readonly Held[], start: Star
   }, [shown]);
 
   return held && shown?.task.id === held.task.id ? shown : null;
-}
-
-/** The decision is saved: a task that comes back is begun anew. */
-export function dropEditor(held: Held): void {
-  editors.delete(nameOf(held));
-}
-
-function nameOf({ task }: Held): string {
-  return `${task.id} ${task.round}`;
 }
 
 /** Outlines are made before they are shown. */
