@@ -26,8 +26,17 @@ WAIT_MS = 20_000
 expect.set_options(timeout=WAIT_MS)
 
 
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+@pytest.fixture(scope="package")
+def chromium_path() -> str:
+    """TERCET_CHROMIUM, or what is found on PATH."""
+    path = os.environ.get("TERCET_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium on PATH; TERCET_CHROMIUM names one")
+    return path
+
+
+@pytest.fixture(scope="package")
+def engine(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Gateway, services and models in one process, with the page built."""
     # A process of its own: the demo's way to start the engine hangs in one that has imported FastAPI.
     if not os.environ.get("TERCET_PAGE_IS_BUILT"):
@@ -40,18 +49,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             yield running
 
 
-@pytest.fixture(scope="session")
-def chromium(engine: Engine) -> Iterator[Browser]:
-    """Headless Chromium: TERCET_CHROMIUM, or what is found on PATH.
+@pytest.fixture(scope="package")
+def chromium(engine: Engine, chromium_path: str) -> Iterator[Browser]:
+    """Headless Chromium, closed with the last of these tests: while Playwright is there, asyncio's loop runs.
 
     After the engine: Playwright's threads run then, and a fork beside threads can hang in what the child does
     before it executes.
     """
-    path = os.environ.get("TERCET_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium on PATH; TERCET_CHROMIUM names one")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
