@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gateway.errors import MalformedBody, WrongFields, wrong_fields
 from gateway.schemas import FieldError, JobOptions, JobRequest
+from services.core import phrases
 from services.core.errors import InvalidInput
 
 JOB_FIELD: Final = "job"
@@ -58,25 +59,41 @@ def options_of(fields: Iterable[tuple[str, str]]) -> JobOptions:
             [FieldError(field=name, detail="Given beside `job`") for name in single],
         )
     try:
-        if job is None:
-            return JobOptions.model_validate(single)
-        return JobOptions.model_validate_json(job)
+        options = JobOptions.model_validate(single) if job is None else JobOptions.model_validate_json(job)
     except ValidationError as error:
         raised = error.errors(include_url=False, include_context=False)
         if any(item["type"] == "json_invalid" for item in raised):
             raise MalformedBody("the part `job` is no valid JSON") from error
         raise wrong_fields(raised, within=JOB_FIELD if job is not None else "") from error
+    _check_phrases(options, within=f"{JOB_FIELD}." if job is not None else "")
+    return options
 
 
 def job_request(body: bytes) -> JobRequest:
     """A JSON body. Raises `MalformedBody` and `WrongFields`."""
     try:
-        return JobRequest.model_validate_json(body)
+        asked = JobRequest.model_validate_json(body)
     except ValidationError as error:
         raised = error.errors(include_url=False, include_context=False)
         if any(item["type"] == "json_invalid" for item in raised):
             raise MalformedBody(f"the body is no valid JSON: {raised[0]['msg']}") from error
         raise wrong_fields(raised) from error
+    _check_phrases(asked)
+    return asked
+
+
+def _check_phrases(options: JobOptions, *, within: str = "") -> None:
+    """Here, not by the schema, which the client has too: the words of English are the services'. Raises
+    `WrongFields` for phrases of which the proposer would fail every image.
+    """
+    wrong = []
+    for number, phrase in enumerate(options.phrases):
+        try:
+            phrases.normalise(phrase)
+        except InvalidInput as error:
+            wrong.append(FieldError(field=f"{within}phrases.{number}", detail=str(error)))
+    if wrong:
+        raise WrongFields(f"{wrong[0].field}: {wrong[0].detail}", wrong)
 
 
 def unknown_field(name: str) -> WrongFields:

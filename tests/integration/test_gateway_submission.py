@@ -346,12 +346,21 @@ class TestAddresses:
             ({"images": [{"url": "http://a.test/", "size": 1}]}, "images.0.size"),
             ({"images": [{"url": "http://a.test/"}], "stage": 3}, "stage"),
             ({"images": [{"url": "http://a.test/"}], "extra": 1}, "extra"),
+            ({"images": [{"url": "http://a.test/"}], "phrases": ["bus", "<b>x</b>"]}, "phrases.1"),
         ],
     )
     def test_wrong_fields(self, served: Running, body: dict[str, Any], field: str) -> None:
         answer = served.client.post("/v1/jobs", json=body)
         assert answer.status_code == 422
         assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+    def test_a_phrase_that_is_none_is_refused_before_any_image_is_read(self, served: Running) -> None:
+        sent = files(("a.png", png(1)))
+        answer = served.client.post("/v1/jobs", files=sent, data={"phrases": ["bus", "no dog"]})
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == ["phrases.1"]
+        nested = served.client.post("/v1/jobs", files=sent, data={"job": '{"phrases": ["<i>"]}'})
+        assert [error["field"] for error in nested.json()["errors"]] == ["job.phrases.0"]
 
 
 class TestIdempotency:
