@@ -186,7 +186,9 @@ def _figures(
         versions=models.versions,
         chosen=chosen,
         calibrated=tables is not None,
-        seconds={name: sum(one.seconds.get(name, 0.0) for one in pipeline) / images for name in names},
+        seconds={
+            name: sum(one.seconds.get(name, 0.0) for one in pipeline) / images for name in sorted(names)
+        },
         seeds=seeds,
         pipeline=[scene for one in pipeline for scene in one.scenes],
         notes=_notes(threshold, tables is not None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class Chosen:
     presence_threshold: float
     calibrations: Mapping[bool, Calibration]
     """By whether positive."""
+    settings: VerifierSettings = field(default_factory=VerifierSettings)
+    """Its thresholds are those of a job that gives none."""
 
     def score(self, pair: Mapping[str, Any]) -> float:
         """The calibrated score, as the service gives it; NaN where it gives none."""
@@ -49,10 +51,8 @@ class Chosen:
 
     def outcome(self, pair: Mapping[str, Any]) -> Outcome:
         """The verdict, as the service gives it without thresholds of the job."""
-        settings = VerifierSettings()
-        return verdict(
-            self.score(pair), accept_above=settings.accept_above, reject_below=settings.reject_below
-        )
+        above, below = self.settings.accept_above, self.settings.reject_below
+        return verdict(self.score(pair), accept_above=above, reject_below=below)
 
 
 def rows(chosen: Chosen, kinds: Mapping[str, Sequence[str]]) -> list[Row]:
