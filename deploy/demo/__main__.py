@@ -29,7 +29,7 @@ MODELS = frozenset({"sam", "concept_grounder", "concept_proposer", "verifier"})
 MODELS_SECONDS = 180.0
 FAILED = 1
 INTERRUPTED = 130
-ACCEPT_ABOVE, REJECT_BELOW = 0.4, 0.2
+ACCEPT_ABOVE, REJECT_BELOW = 0.7, 0.4
 """The small bundled verifier scores right pairs about .5; the default of a job is far stricter."""
 
 
