@@ -30,7 +30,7 @@ MODELS_SECONDS = 180.0
 FAILED = 1
 INTERRUPTED = 130
 ACCEPT_ABOVE, REJECT_BELOW = 0.7, 0.4
-"""The small bundled verifier scores right pairs about .5; the default of a job is far stricter."""
+"""Looser than a job's own, for more to see: the small bundled models are seldom sure of a positive pair."""
 
 
 def main(
@@ -104,8 +104,8 @@ def _run(
             console.print(f"{job.id}: {job.images} images submitted, stage {job.stage}", markup=False)
             if options.stage == "automatic" and options.thresholds != Thresholds():
                 console.print(
-                    f"pairs scoring above {options.thresholds.accept_above:g} are accepted here: the bundled "
-                    f"verifier gives low scores (the default of a job is {Thresholds().accept_above:g})"
+                    f"pairs scoring above {options.thresholds.accept_above:g} are accepted here, for more to "
+                    f"see: of these the bundled models err in some (a job's own is {Thresholds().accept_above:g})"
                 )
             job = follow(client.watch(job.id, timeout=timeout), console, times)
             with console.status("fetching annotations, overlays and datasets"):

