@@ -105,7 +105,7 @@ def _run(
             if options.stage == "automatic" and options.thresholds != Thresholds():
                 console.print(
                     f"pairs scoring above {options.thresholds.accept_above:g} are accepted here, for more to "
-                    f"see: of these the bundled models err in some (a job's own is {Thresholds().accept_above:g})"
+                    f"see; some of these are wrong (a job's own threshold is {Thresholds().accept_above:g})"
                 )
             job = follow(client.watch(job.id, timeout=timeout), console, times)
             with console.status("fetching annotations, overlays and datasets"):
