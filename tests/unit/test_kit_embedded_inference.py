@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -192,6 +193,28 @@ def test_a_model_that_cannot_be_loaded_is_unavailable_until_it_can() -> None:
         inference.infer("squares", x(1))
     eventually(lambda: inference.ready("squares"))
     assert inference.infer("squares", x(2)).tensors["y"].tolist() == [4]
+    inference.close()
+
+
+def test_a_load_that_failed_is_not_tried_at_every_question() -> None:
+    trials: list[int] = []
+
+    def load() -> Squares:
+        trials.append(1)
+        started = time.perf_counter()
+        eventually(lambda: time.perf_counter() - started > 0.2)  # a large file
+        raise FileNotFoundError("spoilt")
+
+    inference = adapter(Squares(), load)
+    with pytest.raises(Unavailable, match="spoilt"):
+        inference.infer("squares", x(1))
+    asked = time.monotonic()
+    while time.monotonic() - asked < 0.5:
+        assert not inference.ready("squares")
+    assert trials == [1]
+    with pytest.raises(Unavailable, match="spoilt"):
+        inference.infer("squares", x(1))
+    assert len(trials) == 2
     inference.close()
 
 

@@ -31,6 +31,10 @@ _VERSION: Final = "1"  # the version folder in the model repository
 _Call = tuple[Tensors, "Future[Tensors]"]
 
 
+LONGEST_PAUSE, PAUSE_SHARE = 60.0, 10.0
+"""After a load that failed: ten times as long as it took, at most so many seconds. A call tries at once."""
+
+
 class _ModelThread:
     """A model, loaded by the thread that works it with the first call or question."""
 
@@ -43,6 +47,7 @@ class _ModelThread:
         self._wanted = False
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._again_at = 0.0
         self.served: ServedModel | None = None
 
     def submit(self, inputs: Tensors) -> Future[Tensors]:
@@ -57,9 +62,11 @@ class _ModelThread:
         return future
 
     def ready(self) -> bool:
-        """Whether it is loaded; if not, it will be."""
+        """Whether it is loaded; if not, it will be: after a failure with a pause, so that large spoilt files are
+        not read on and on.
+        """
         with self._changed:
-            if not self._closed:
+            if not self._closed and time.monotonic() >= self._again_at:
                 self._want()
         return self.served is not None
 
@@ -104,8 +111,10 @@ class _ModelThread:
             served.warm_up()
         except Exception as error:  # a loader may fail in any way; its callers must hear of it
             _LOG.exception("model cannot be loaded", model=self._name)
+            took = time.perf_counter() - started
             with self._changed:
                 failed, self._waiting = self._waiting, deque()
+                self._again_at = time.monotonic() + min(LONGEST_PAUSE, PAUSE_SHARE * took)
             for _, future in failed:
                 _fail(future, Unavailable(f"{self._name} cannot be loaded: {error}"))
             return
