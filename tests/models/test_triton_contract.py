@@ -32,7 +32,7 @@ OUTPUTS = {
         "confused_with",
         "model",
     },
-    "verifier": {"probabilities", "model"},
+    "verifier": {"probabilities", "positive_calibration", "negative_calibration", "model"},
 }
 
 
