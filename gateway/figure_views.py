@@ -70,13 +70,27 @@ def _stage(found: dataset_pb2.StageStatistics, hourly_rate: float | None) -> sch
 
 
 def _person(found: dataset_pb2.PersonStatistics, names: Mapping[str, str]) -> schemas.PersonFigures:
+    hours = found.active_seconds / 3600
     return schemas.PersonFigures(
         annotator=found.annotator,
         name=names.get(found.annotator, found.annotator),
         decisions=found.decisions,
+        images=found.images,
         pairs=found.pairs,
         active_seconds=found.active_seconds,
-        pairs_per_hour=_share(found.pairs, found.active_seconds / 3600) or 0.0,
+        images_per_hour=_share(found.images, hours) or 0.0,
+        pairs_per_hour=_share(found.pairs, hours) or 0.0,
+        stages=[
+            schemas.PersonStageFigures(
+                stage=cast(schemas.Stage, word(concepts_pb2.Stage.Name(one.stage), "STAGE_")),
+                images=one.images,
+                pairs=one.pairs,
+                active_seconds=one.active_seconds,
+                images_per_hour=_share(one.images, one.active_seconds / 3600) or 0.0,
+                pairs_per_hour=_share(one.pairs, one.active_seconds / 3600) or 0.0,
+            )
+            for one in found.stages
+        ],
         seconds_per_pair=_share(found.active_seconds, found.pairs),
         rejection_rate=_share(found.rejections, found.judged) or 0.0,
         edit_rate=_share(found.edits, found.judged) or 0.0,

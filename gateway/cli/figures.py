@@ -107,6 +107,7 @@ def _print_people(found: Statistics) -> None:
         [
             one.name,
             one.decisions,
+            one.images_per_hour,
             one.pairs_per_hour,
             one.seconds_per_pair,
             one.rejection_rate,
@@ -115,5 +116,5 @@ def _print_people(found: Statistics) -> None:
         ]
         for one in found.people
     )
-    columns = ["person", "decisions", "pairs/hour", "s/pair", "rejected", "edited", "agreement"]
+    columns = ["person", "decisions", "images/h", "pairs/h", "s/pair", "rejected", "edited", "agreement"]
     print_table(columns, rows, empty="nobody has decided anything yet")

@@ -60,15 +60,33 @@ class StageFigures(Answer):
     )
 
 
+class PersonStageFigures(Answer):
+    """A person's work in a stage, in the time asked for."""
+
+    stage: Stage = Field(description="The stage.")
+    images: int = Field(description="Images, as the person's.", examples=[40])
+    pairs: int = Field(description="Pairs decided.", examples=[310])
+    active_seconds: float = Field(description="Active seconds, undone decisions included.")
+    images_per_hour: float = Field(description="Images in an hour of active time.", examples=[92.9])
+    pairs_per_hour: float = Field(description="Pairs in an hour of active time.", examples=[720.0])
+
+
 class PersonFigures(Answer):
     """A person's work in the time asked for."""
 
     annotator: str = Field(description="The key's id.", examples=["key_2f1d8c5b9a7e6040"])
     name: str = Field(description="Whose key it is; the id where the key was revoked.", examples=["Ada"])
     decisions: int = Field(description="Decisions that stand.", examples=[310])
+    images: int = Field(
+        description="Images on which a decision of the person stands, each once for each job, at the "
+        "person's first; second looks count too. Two people who worked on one image have it each.",
+        examples=[40],
+    )
     pairs: int = Field(description="Pairs decided.", examples=[310])
     active_seconds: float = Field(description="Active seconds, undone decisions included.")
+    images_per_hour: float = Field(description="Images in an hour of active time.", examples=[92.9])
     pairs_per_hour: float = Field(description="Pairs in an hour of active time.", examples=[720.0])
+    stages: list[PersonStageFigures] = Field(description="The same for each stage that the person worked in.")
     seconds_per_pair: float | None = Field(description="Active seconds for a pair; null: no pair yet.")
     rejection_rate: float = Field(
         description="Share of decisions on single pairs that rejected.", examples=[0.08]

@@ -137,11 +137,32 @@ def stage_statistics(stage: concepts_pb2.Stage.ValueType, sums: Sums) -> dataset
 
 
 def person_statistics(
-    annotator: str, sums: Mapping[str, int], agreements: Sequence[float]
+    annotator: str,
+    stages: Mapping[concepts_pb2.Stage.ValueType, Mapping[str, int]],
+    agreements: Sequence[float],
 ) -> dataset_pb2.PersonStatistics:
-    """The person's figures."""
+    """The person's figures from the counters of each stage.
+
+    An image counts once for each person and job, while a decision of the person on it stands, whoever else
+    worked on it and whether or not pairs of it are still open: images by active hours are what a lead
+    expects of an hour of this person, on tasks like those that the person had. Waiting for an image's last
+    pair would give the whole image to whoever came last.
+    """
+    sums: Counter[str] = Counter()
+    for counted in stages.values():
+        sums.update(counted)
     return dataset_pb2.PersonStatistics(
         annotator=annotator,
+        images=sums["i"],
+        stages=[
+            dataset_pb2.PersonStageStatistics(
+                stage=stage,
+                images=counted["i"],
+                pairs=counted["n"],
+                active_seconds=counted["ms"] / 1000,
+            )
+            for stage, counted in sorted(stages.items())
+        ],
         decisions=sums["d"],
         pairs=sums["n"],
         active_seconds=sums["ms"] / 1000,

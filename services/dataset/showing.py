@@ -117,7 +117,7 @@ class Showing:
             stages[spec.stage].add(self._view.figures.sums(tenant, job_id), since)
             for annotator, values in self._view.agreements(tenant, job_id).items():
                 agreements[annotator] += values
-        people: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        people: defaultdict[str, dict[concepts_pb2.Stage.ValueType, Counter[str]]] = defaultdict(dict)
         scores: Counter[str] = Counter()
         for stage in sorted(stages):
             found = figures.stage_statistics(stage, stages[stage])
@@ -125,10 +125,15 @@ class Showing:
                 answer.stages.append(found)
             scores.update(stages[stage].models)
             for annotator, sums in stages[stage].people.items():
-                people[annotator].update(sums)
+                people[annotator][stage] = sums
         answer.people.extend(
-            figures.person_statistics(annotator, people[annotator], agreements[annotator])
-            for annotator in sorted(people, key=lambda who: (-people[who]["d"], who))
+            sorted(
+                (
+                    figures.person_statistics(who, by_stage, agreements[who])
+                    for who, by_stage in people.items()
+                ),
+                key=lambda person: (-person.decisions, person.annotator),
+            )
         )
         answer.positive_scores.extend(scores[f"sp{at}"] for at in range(domain.BINS))
         answer.negative_scores.extend(scores[f"sn{at}"] for at in range(domain.BINS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.desks import Desk, Tenant
@@ -43,6 +44,11 @@ def test_figures_follow_what_people_decide(sign_in: SignIn, tenant: Tenant) -> N
     people = lead.page.get_by_role("region", name="People").locator("tbody tr")
     expect(people).to_have_count(1)
     expect(people.locator("td").first).to_have_text("1")
+    expect(people.locator("td").nth(1)).to_have_text("1")  # images
+    (person,) = tenant.rest(lead.key, "GET", f"/v1/statistics?job_id={job}")["people"]
+    assert person["images_per_hour"] == person["pairs_per_hour"] > 0
+    shown = people.locator("td").nth(4).inner_text().replace(",", "")
+    assert float(shown) == pytest.approx(person["images_per_hour"], rel=0.01), "images an hour of the person"
     expect(_queue(lead, queue).locator("td").nth(2)).to_have_text("1")
     expect(lead.page.locator(".summary dd").first).to_have_text("1")
 

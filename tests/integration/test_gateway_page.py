@@ -232,6 +232,13 @@ def test_the_gallery_and_the_figures_follow_peoples_work(page: Page) -> None:
     assert (figures["hourly_rate"], stage["cost"]) == (36.0, 0.04)
     (person,) = figures["people"]
     assert (person["name"], person["decisions"], person["rejection_rate"]) == ("Lea", 1, 0.0)
+    assert (person["images"], person["images_per_hour"], person["pairs_per_hour"]) == (1, 900.0, 900.0)
+    (part,) = person["stages"]
+    assert (part["stage"], part["images_per_hour"], part["pairs_per_hour"]) == (
+        "semi_automatic",
+        900.0,
+        900.0,
+    )
     scores = figures["scores"]
     assert (len(scores["edges"]), len(scores["positive"]), len(scores["negative"])) == (21, 20, 20)
     assert sum(scores["positive"]) == 2

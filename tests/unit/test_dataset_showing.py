@@ -312,6 +312,10 @@ def test_figures_of_stage_2() -> None:
     assert (people["bob"].decisions, people["bob"].judged, people["bob"].rejections) == (1, 1, 1)
     assert (people["bob"].edits, people["bob"].active_seconds) == (0, 8.0)
     assert not people["bob"].HasField("agreement")
+    assert [(one.annotator, one.images, one.pairs) for one in people.values()] == [
+        ("ann", 1, 2),
+        ("bob", 1, 1),
+    ]
     found = told.statistics("job-1")
     assert (sum(found.positive_scores), sum(found.negative_scores)) == (3, 1)
     assert found.positive_scores[6] == 1
@@ -356,6 +360,44 @@ def test_figures_of_stages_1_and_3_and_a_second_look() -> None:
         ("eve", 1, 1, 1),
     ]
     assert [stage.stage for stage in told.statistics("job-2").stages] == [STAGE_3]
+    ann, eve = told.statistics().people
+    assert (ann.images, eve.images) == (2, 1), "an image counts for each who worked on it"
+    assert [(s.stage, s.images, s.pairs, s.active_seconds) for s in ann.stages] == [
+        (STAGE_1, 1, 4, 40.0),
+        (STAGE_3, 1, 1, 6.0),
+    ]
+    assert [(s.stage, s.images, s.pairs, s.active_seconds) for s in eve.stages] == [(STAGE_1, 1, 1, 2.0)]
+
+
+def test_an_image_counts_once_for_a_person_while_a_decision_of_that_person_stands() -> None:
+    story = Story({"a.png": [runs.pair("dog"), runs.pair("cat")], "b.png": [runs.pair("fox")]}, stage=STAGE_2)
+
+    def images(told: Told, since: int | None = None) -> dict[str, int]:
+        return {one.annotator: one.images for one in told.statistics(since=since).people}
+
+    first = story.decide("review dog a.png", minute=10)
+    told = Told(story.log)
+    assert images(told) == {"ann": 1}
+    second = story.decide("review cat a.png", minute=200)
+    story.decide("review fox b.png", annotator="bob", minute=200)
+    told.read(story.log)
+    assert images(told) == {"ann": 1, "bob": 1}
+    later = runs.SUBMITTED_AT + 60 * 100
+    assert images(told, later) == {"ann": 0, "bob": 1}, "ann had begun with a.png before"
+    story.undo(first)
+    told.read(story.log)
+    assert images(told) == {"ann": 1, "bob": 1}
+    assert images(told, later) == {"ann": 1, "bob": 1}, "her first decision that stands is the later one"
+    story.undo(second)
+    told.read(story.log)
+    assert images(told) == {"ann": 0, "bob": 1}
+    (ann,) = (one for one in told.statistics().people if one.annotator == "ann")
+    assert (ann.pairs, ann.active_seconds) == (0, 4.0), "the time of what was undone was spent"
+    story.decide("review dog a.png", annotator="bob")
+    story.decide("review cat a.png", annotator="bob")
+    told.read(story.log)
+    assert images(told) == {"ann": 0, "bob": 2}
+    assert Told(story.log).statistics() == told.statistics(), "a rebuild tells the same"
 
 
 def test_versions_of_gold_are_shown_beside_each_other_and_agreement_is_told() -> None:

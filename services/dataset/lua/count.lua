@@ -4,9 +4,10 @@
 -- Of an entry that does not stand only the counters of time count: ms, pms, nms.
 --
 -- done:<job>            hash: entry -> "<order>|<bucket>|<annotator>|<image>|<counters>"; "-<entry>" -> "1"
--- figures:<job>         hash: "<bucket>|<annotator>|<counter>" -> sum. Counter i is images: the models' own, and people's
---                       (annotator '*'), each image once, at its first decision that stands
--- decided_at:<job>      hash: image -> "<entry>@<bucket>;..." of the decisions that stand
+-- figures:<job>         hash: "<bucket>|<annotator>|<counter>" -> sum. Counter i is images: the models' own, those of all
+--                       people (annotator '*'), each image once, at its first decision that stands, and each person's,
+--                       each image once, at the person's own first decision that stands
+-- decided_at:<job>      hash: image, or "<image>|<annotator>" -> "<entry>@<bucket>;..." of the decisions that stand
 local job = ARGV[1]
 local done, figures, touched = P .. 'done:' .. job, P .. 'figures:' .. job, P .. 'decided_at:' .. job
 local TIME = {ms = true, pms = true, nms = true}
@@ -21,21 +22,33 @@ local function earliest(text)
   return first
 end
 
-local function touch(image, text)
-  local before = redis.call('HGET', touched, image) or ''
+-- The decision joins (sign 1) or leaves those that stand on an image, of a person or ('*') of all.
+local function touch(field, annotator, name, bucket, sign)
+  local before = redis.call('HGET', touched, field) or ''
+  local all = {}
+  for one in string.gmatch(before, '[^;]+;') do
+    if string.match(one, '^(.*)@') ~= name then
+      all[#all + 1] = one
+    end
+  end
+  if sign > 0 then
+    all[#all + 1] = name .. '@' .. bucket .. ';'
+  end
+  table.sort(all)
+  local text = table.concat(all)
   local old, new = earliest(before), earliest(text)
   if old ~= new then
     if old then
-      add_to(figures, old .. '|*|i', -1)
+      add_to(figures, old .. '|' .. annotator .. '|i', -1)
     end
     if new then
-      add_to(figures, new .. '|*|i', 1)
+      add_to(figures, new .. '|' .. annotator .. '|i', 1)
     end
   end
   if text == '' then
-    redis.call('HDEL', touched, image)
+    redis.call('HDEL', touched, field)
   else
-    redis.call('HSET', touched, image, text)
+    redis.call('HSET', touched, field, text)
   end
 end
 
@@ -48,18 +61,8 @@ local function add(name, entry, sign, stands)
     end
   end
   if annotator ~= '' and stands then
-    local text = redis.call('HGET', touched, image) or ''
-    local all = {}
-    for one in string.gmatch(text, '[^;]+;') do
-      if string.match(one, '^(.*)@') ~= name then
-        all[#all + 1] = one
-      end
-    end
-    if sign > 0 then
-      all[#all + 1] = name .. '@' .. bucket .. ';'
-    end
-    table.sort(all)
-    touch(image, table.concat(all))
+    touch(image, '*', name, bucket, sign)
+    touch(image .. '|' .. annotator, annotator, name, bucket, sign)
   end
 end
 

@@ -1,5 +1,6 @@
-import type { PersonFigures, Statistics } from "../api/schema";
-import { duration, money, percent, rate, stageName, whole } from "./format";
+import { Fragment } from "react";
+import type { PersonFigures, PersonStageFigures, Statistics } from "../api/schema";
+import { duration, money, percent, rate, stageName, stageShort, whole } from "./format";
 
 /** The figures that are looked at first: what people's time went into and what it gave. */
 export function Summary({ found }: { found: Statistics }) {
@@ -120,9 +121,17 @@ export function PeopleTable({ people, onPerson }: PeopleProps) {
         <tr>
           <th scope="col">Person</th>
           <th scope="col">Decisions</th>
+          <th scope="col" title="With a decision of the person, each once">
+            Images
+          </th>
           <th scope="col">Pairs</th>
           <th scope="col">Active</th>
-          <th scope="col">Pairs/h</th>
+          <th scope="col" title="In an hour of the person’s active time">
+            Images/h
+          </th>
+          <th scope="col" title="In an hour of the person’s active time">
+            Pairs/h
+          </th>
           <th scope="col">s/pair</th>
           <th scope="col" title="Share of decisions on single pairs">
             Rejected
@@ -137,28 +146,53 @@ export function PeopleTable({ people, onPerson }: PeopleProps) {
       </thead>
       <tbody>
         {people.map((person) => (
-          <tr key={person.annotator}>
-            <th scope="row" title={person.annotator}>
-              {onPerson ? (
-                <button type="button" className="link" onClick={() => onPerson(person.annotator)}>
-                  {person.name}
-                </button>
-              ) : (
-                person.name
-              )}
-            </th>
-            <td>{whole(person.decisions)}</td>
-            <td>{whole(person.pairs)}</td>
-            <td>{duration(person.active_seconds)}</td>
-            <td>{rate(person.pairs_per_hour)}</td>
-            <td>{rate(person.seconds_per_pair)}</td>
-            <td>{percent(person.rejection_rate)}</td>
-            <td>{percent(person.edit_rate)}</td>
-            <td>{percent(person.agreement)}</td>
-          </tr>
+          <Fragment key={person.annotator}>
+            <tr>
+              <th scope="row" title={person.annotator}>
+                {onPerson ? (
+                  <button type="button" className="link" onClick={() => onPerson(person.annotator)}>
+                    {person.name}
+                  </button>
+                ) : (
+                  person.name
+                )}
+              </th>
+              <td>{whole(person.decisions)}</td>
+              <td>{whole(person.images)}</td>
+              <td>{whole(person.pairs)}</td>
+              <td>{duration(person.active_seconds)}</td>
+              <td>{rate(person.images_per_hour)}</td>
+              <td>{rate(person.pairs_per_hour)}</td>
+              <td>{rate(person.seconds_per_pair)}</td>
+              <td>{percent(person.rejection_rate)}</td>
+              <td>{percent(person.edit_rate)}</td>
+              <td>{percent(person.agreement)}</td>
+            </tr>
+            {person.stages.length > 1 &&
+              person.stages.map((part) => <PartRow key={part.stage} part={part} />)}
+          </Fragment>
         ))}
       </tbody>
     </table>
+  );
+}
+
+/** What a person who worked in several stages did in one: an image of stage 1 takes far longer than one of stage 2. */
+function PartRow({ part }: { part: PersonStageFigures }) {
+  return (
+    <tr className="part">
+      <th scope="row">{stageShort(part.stage)}</th>
+      <td />
+      <td>{whole(part.images)}</td>
+      <td>{whole(part.pairs)}</td>
+      <td>{duration(part.active_seconds)}</td>
+      <td>{rate(part.images_per_hour)}</td>
+      <td>{rate(part.pairs_per_hour)}</td>
+      <td>{part.pairs > 0 ? rate(part.active_seconds / part.pairs) : rate(null)}</td>
+      <td />
+      <td />
+      <td />
+    </tr>
   );
 }
 
