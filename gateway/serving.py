@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -18,6 +19,7 @@ _LOG = get_logger(__name__)
 
 _START_SECONDS: Final = 30.0
 _STEP: Final = 0.02
+_WATCH_SECONDS: Final = 1.0
 
 
 def announce(token: str, settings: GatewaySettings) -> None:
@@ -32,12 +34,14 @@ def announce(token: str, settings: GatewaySettings) -> None:
 
 
 class Serving:
-    """Starts and stops a gateway; from one thread."""
+    """Starts and stops a gateway; from one thread. `failed` is told when something that must run does not."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, failed: Callable[[str], object] = lambda reason: reason) -> None:
         settings = gateway.state.settings
         self._gateway = gateway
+        self._failed = failed
         self._grace = settings.grace
+        self._poll_age_limit = settings.poll_age_limit
         self._server = uvicorn.Server(
             uvicorn.Config(
                 gateway.app,
@@ -51,10 +55,11 @@ class Serving:
                 timeout_graceful_shutdown=max(1, int(settings.grace) - 2),
             )
         )
-        work = [worker.run for worker in gateway.workers] + list(gateway.background)
+        work = [worker.run for worker in gateway.workers] + [*gateway.background, self._watch]
         self._threads = [threading.Thread(target=run, name=f"gateway-{run.__qualname__}") for run in work]
         self._http = threading.Thread(target=self._serve, name="gateway-http")
         self._ended = threading.Event()
+        self._stopping = threading.Event()
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
@@ -83,18 +88,9 @@ class Serving:
         port = self._socket.getsockname()[1] if self._socket is not None else self._server.config.port
         return f"{self._server.config.host}:{port}"
 
-    def wait(self, stop: threading.Event, poll_age_limit: float) -> str | None:
-        """Until `stop` is set (None) or something that must run does not: what."""
-        while not stop.wait(1.0):
-            if self._ended.is_set():
-                return "the HTTP server has ended"
-            for worker in self._gateway.workers:
-                if worker.halted is None and worker.poll_age() > poll_age_limit:
-                    return f"the worker {worker.group} hangs"
-        return None
-
     def stop(self) -> None:
         """Not ready any more, no new requests, the running ones finished within the grace; then the rest."""
+        self._stopping.set()
         self._gateway.stop()
         self._server.should_exit = True
         self._http.join(timeout=self._grace)
@@ -113,3 +109,20 @@ class Serving:
         finally:
             self._socket.close()
             self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_SECONDS):
+            trouble = self._trouble()
+            # What was told to stop meanwhile has ended rightly.
+            if trouble is not None and not self._stopping.is_set():
+                self._failed(trouble)
+                return
+
+    def _trouble(self) -> str | None:
+        if self._ended.is_set():
+            return "the HTTP server has ended"
+        for worker in self._gateway.workers:
+            # One that halted is no reason to refuse requests: only webhooks wait for it.
+            if worker.halted is None and worker.poll_age() > self._poll_age_limit:
+                return f"the worker {worker.group} hangs"
+        return None

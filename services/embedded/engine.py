@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,6 @@ from gateway.serving import Serving
 from services.dataset.bootstrap import build as build_dataset
 from services.dataset.settings import DatasetSettings
 from services.embedded.settings import EmbeddedSettings
-from services.kit.logging import get_logger
 from services.kit.running import RunningService, start, stop_all
 from services.kit.service import Adapters, Service
 from services.mining.bootstrap import build as build_mining
@@ -23,8 +21,6 @@ from services.segmenter.bootstrap import build as build_segmenter
 from services.segmenter.settings import SegmenterSettings
 from services.verifier.bootstrap import build as build_verifier
 from services.verifier.settings import VerifierSettings
-
-_LOG = get_logger(__name__)
 
 _READY_SECONDS: Final = 240.0
 
@@ -47,19 +43,26 @@ def builders(settings: EmbeddedSettings) -> dict[str, Builder]:
 
 
 class Engine:
-    """The whole of Tercet, one process. `sockets` is a short folder for the services' unix sockets."""
+    """The whole of Tercet, one process. `sockets` is a short folder for the services' unix sockets.
 
-    def __init__(self, adapters: Adapters, settings: EmbeddedSettings, sockets: Path) -> None:
+    `failed` is told when a part of it is lost.
+    """
+
+    def __init__(
+        self,
+        adapters: Adapters,
+        settings: EmbeddedSettings,
+        sockets: Path,
+        failed: Callable[[str], object] = lambda reason: reason,
+    ) -> None:
         addresses = {f"{name}_address": f"unix:{sockets / name}" for name in builders(settings)}
         self._settings = settings.model_copy(update=addresses)
         self._adapters = adapters
         self._sockets = sockets
+        self._failed = failed
         self._running: list[RunningService] = []
         self._gateway = build_gateway(adapters, self._settings)
-        self._serving = Serving(self._gateway)
-        self._failure: str | None = None
-        self.ending = threading.Event()
-        """Set by whoever wants the engine to end: a signal, or the loss of a worker."""
+        self._serving = Serving(self._gateway, failed)
 
     def start(self) -> str | None:
         """Make the state again from the log, start the services, then the gateway; local mode's new token.
@@ -72,7 +75,7 @@ class Engine:
                 service.rebuild()
             address = f"unix:{self._sockets / name}"
             self._running.append(
-                start(service, self._adapters, address, settings=self._settings, failed=self._lost)
+                start(service, self._adapters, address, settings=self._settings, failed=self._failed)
             )
         self._gateway.rebuild()
         token = self._gateway.local_token()
@@ -83,18 +86,9 @@ class Engine:
         """Whether the models are loaded and every service serves, within some minutes."""
         return all(service.wait_ready(_READY_SECONDS) for service in self._running)
 
-    def wait(self) -> str | None:
-        """Until the engine is to end; why, when something in it was lost."""
-        fault = self._serving.wait(self.ending, self._settings.poll_age_limit)
-        return self._failure or fault
-
     def stop(self) -> None:
         """No new requests, then finish or give up the batches at hand: nothing is lost, the log has it."""
         self._serving.stop()
         stop_all(self._running, self._settings.grace)
         self._adapters.inference.close()
         self._adapters.bus.close()
-
-    def _lost(self, reason: str) -> None:
-        self._failure = reason
-        self.ending.set()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Final, NoReturn
 
-from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
-from services.core.errors import TercetError, Unavailable
-from services.kit import logging, metrics, tracing
+from services.kit import logging, metrics
 from services.kit.blobs.store import connect as connect_blobs
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.kafka_settings import KafkaSettings
@@ -24,104 +20,60 @@ from services.kit.bus.topics import JOBS_EVENTS
 from services.kit.bus.worker import WorkerSettings
 from services.kit.clock import SystemClock
 from services.kit.inference.triton import connect as connect_triton
+from services.kit.program import Ending, Program, S
 from services.kit.retry import Backoff, retry
 from services.kit.running import Need, start
 from services.kit.service import Adapters, Service
-from services.kit.settings import ENV_PREFIX, GRPC_PORTS, KitSettings, default_metrics_port, describe
+from services.kit.settings import GRPC_PORTS, KitSettings, default_metrics_port
 from services.kit.state.redis import connect as connect_redis
 
 _LOG = logging.get_logger(__name__)
 
-S = TypeVar("S", bound=KitSettings)
 Build = Callable[[Adapters, S], Service]
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
+STACK_SETTINGS: Final[Mapping[str, type[BaseSettings]]] = {
+    "the Kafka workers": WorkerSettings,
+    "the Kafka connection": KafkaSettings,
+}
 
 
 def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
-    """Do what the command line says and exit: 0 after SIGTERM, 1 when a worker is lost, 2 for bad usage."""
-    sys.exit(main(name, settings_type, build, sys.argv[1:]))
-
-
-def main(name: str, settings_type: type[S], build: Build[S], arguments: Sequence[str]) -> int:
-    """The exit code of the command."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m services.{name}",
+    """Do what the command line says and exit; see `Program.main`."""
+    program = Program(
+        module=f"services.{name}",
         description=f"The {name} service: a gRPC server and Kafka workers.",
-        epilog="\n".join(
-            [
-                "settings (environment variables with their defaults):",
-                describe(settings_type),
-                "settings of the Kafka workers:",
-                describe(WorkerSettings),
-                "settings of the Kafka connection:",
-                describe(KafkaSettings),
-            ]
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        settings_type=settings_type,
+        serving=partial(_serving, name, build),
+        rebuild=partial(_rebuild, name, build),
+        also=STACK_SETTINGS,
     )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        default="serve",
-        choices=("serve", "rebuild"),
-        help="serve (default), or make the service's Redis view again from the log, while no replica runs",
-    )
-    command = parser.parse_args(arguments).command
-    try:
-        settings = settings_type()
-    except ValidationError as error:
-        for problem in error.errors():
-            field = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{ENV_PREFIX}{field}: {problem['msg']}", file=sys.stderr)
-        return EXIT_USAGE
-    logging.configure(name, settings)
-    tracing.configure(name)
-    try:
-        if command == "rebuild":
-            return _rebuild(name, settings, build)
-        return _serve(name, settings, build)
-    except (TercetError, OSError) as error:
-        _LOG.critical("cannot run", error=type(error).__name__, reason=str(error))
-        return EXIT_FAILED
+    sys.exit(program.main(sys.argv[1:]))
 
 
-def grpc_port(name: str, settings: KitSettings) -> int:
-    """Where the service's process listens."""
-    return settings.grpc_port if settings.grpc_port is not None else GRPC_PORTS[name]
-
-
-def connect(name: str, settings: KitSettings) -> Adapters:
-    """The real adapters. None of them connects before it is used."""
+@contextmanager
+def connected(name: str, port: int, settings: KitSettings) -> Iterator[Adapters]:
+    """The real adapters, closed at the end. None of them connects before it is used."""
     clock = SystemClock()
     kafka = KafkaSettings()
     if "instance" not in kafka.model_fields_set:
         # The port tells the replicas of one machine apart and stays the same over a restart: a process ends
         # the transactions that its killed predecessor left open instead of waiting for their timeout.
-        instance = f"{name}-{socket.gethostname()}-{grpc_port(name, settings)}"
-        kafka = kafka.model_copy(update={"instance": instance})
-    return Adapters(
+        kafka = kafka.model_copy(update={"instance": f"{name}-{socket.gethostname()}-{port}"})
+    adapters = Adapters(
         bus=KafkaBus(settings.kafka_bootstrap, settings=kafka, clock=clock),
         redis=connect_redis(settings.redis_url),
         blobs=connect_blobs(settings.blobs_url, attempts=settings.blob_attempts, clock=clock),
         inference=connect_triton(settings.triton_url, settings=settings, clock=clock),
         clock=clock,
     )
-
-
-def close(adapters: Adapters) -> None:
-    """Give every connection back, whatever becomes of the others."""
-    for what, end in (
-        ("bus", adapters.bus.close),
-        ("inference", adapters.inference.close),
-        ("redis", adapters.redis.close),
-    ):
-        try:
-            end()
-        except Exception:  # the process is ending: nothing else can be done about it
-            _LOG.warning("not closed cleanly", what=what, exc_info=True)
+    try:
+        yield adapters
+    finally:
+        for adapter in (adapters.bus, adapters.inference, adapters.redis):
+            try:
+                adapter.close()
+            except Exception:  # the process is ending: nothing else can be done about it
+                _LOG.warning("not closed cleanly", what=type(adapter).__name__, exc_info=True)
 
 
 def needs(adapters: Adapters) -> dict[str, Need]:
@@ -135,84 +87,40 @@ def needs(adapters: Adapters) -> dict[str, Need]:
     return {"Kafka": kafka, "Redis": lambda: bool(adapters.redis.ping())}
 
 
-class _Ending:
-    """Why the process ends, once it is to end: told by a signal, or by the loss of a worker."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.code = EXIT_OK
-
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """The first one drains, a second one does not wait."""
-        if self.begun.is_set():
-            os._exit(EXIT_FAILED)
-        # No logging here: the interrupted main thread may hold a lock of it.
-        self.begun.set()
-
-    def on_failure(self, reason: str) -> None:
-        """A worker is lost: the supervisor starts the process again."""
-        if "hangs" in reason:
-            faulthandler.dump_traceback()
-        self.code = EXIT_FAILED
-        self.begun.set()
-
-    def must_end_within(self, seconds: float) -> None:
-        """Whatever hangs: what is not committed by then is given up, and another process works it again."""
-
-        def end() -> None:
-            _LOG.warning("not drained in time; what is not committed is given up", seconds=seconds)
-            sys.stderr.flush()
-            os._exit(self.code)
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+def _port(name: str, settings: KitSettings) -> int:
+    return settings.grpc_port if settings.grpc_port is not None else GRPC_PORTS[name]
 
 
-def _serve(name: str, settings: S, build: Build[S]) -> int:
-    port = grpc_port(name, settings)
+@contextmanager
+def _serving(name: str, build: Build[S], settings: S, ending: Ending) -> Iterator[None]:
+    port = _port(name, settings)
     metrics_port = settings.metrics_port if settings.metrics_port is not None else default_metrics_port(port)
-    ending = _Ending()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ending.on_signal)
-    adapters = connect(name, settings)
-    endpoint = metrics.serve(settings.bind_host, metrics_port)
-    running = start(
-        build(adapters, settings),
-        adapters,
-        f"{settings.bind_host}:{port}",
-        settings=settings,
-        needs=needs(adapters),
-        failed=ending.on_failure,
-    )
-    _LOG.info("started", grpc=running.address, metrics_port=metrics_port, pid=os.getpid())
-    ending.begun.wait()
-    _LOG.info("draining", grace=settings.grace, failure=running.failure)
-    ending.must_end_within(settings.grace)
-    running.stop(settings.grace)
-    close(adapters)
-    endpoint.close()
-    tracing.shutdown()
-    return ending.code
+    with (
+        connected(name, port, settings) as adapters,
+        closing(metrics.serve(settings.bind_host, metrics_port)),
+    ):
+        running = start(
+            build(adapters, settings),
+            adapters,
+            f"{settings.bind_host}:{port}",
+            settings=settings,
+            needs=needs(adapters),
+            failed=ending.fail,
+        )
+        _LOG.info("started", grpc=running.address, metrics_port=metrics_port, pid=os.getpid())
+        yield
+        running.stop(settings.grace)
 
 
-def _rebuild(name: str, settings: S, build: Build[S]) -> int:
-    adapters = connect(name, settings)
-    try:
+def _rebuild(name: str, build: Build[S], settings: S) -> str:
+    with connected(name, _port(name, settings), settings) as adapters:
         service = build(adapters, settings)
         if service.rebuild is None:
-            print(f"{name} keeps no view in Redis: there is nothing to rebuild")
-            return EXIT_OK
+            return "it keeps no view in Redis: there is nothing to rebuild"
         retry(
             service.rebuild,
             backoff=Backoff(5, first=1.0),
             clock=adapters.clock,
             retried=lambda error: _LOG.warning("rebuild tried again", reason=str(error)),
         )
-        print(f"{name}: the view is rebuilt from the log")
-        return EXIT_OK
-    except Unavailable as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    finally:
-        close(adapters)
+        return "the view is rebuilt from the log"

@@ -75,3 +75,15 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
                 second.start()
         finally:
             first.stop()
+
+
+def test_a_server_that_ends_by_itself_is_told(tmp_path: Path) -> None:
+    failures: list[str] = []
+    with serving(tmp_path) as (_, address):
+        gateway = bootstrap.build(adapters(tmp_path), settings(tmp_path, address))
+        running = Serving(gateway, failures.append)
+        running.start()
+        running._server.should_exit = True
+        eventually(lambda: failures)
+        running.stop()
+    assert failures == ["the HTTP server has ended"]

@@ -62,8 +62,8 @@ class _ModelThread:
         return future
 
     def ready(self) -> bool:
-        """Whether it is loaded; if not, it will be: after a failure with a pause, so that large spoilt files are
-        not read on and on.
+        """Whether it is loaded; if not, it will be: after a failure with a pause, so that large spoilt files
+        are not read on and on.
         """
         with self._changed:
             if not self._closed and time.monotonic() >= self._again_at:
