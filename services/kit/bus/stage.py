@@ -20,6 +20,9 @@ from services.kit.blobs.images import ImageStore
 from services.kit.bus.outcomes import Done, Outcome, Poison
 from services.kit.bus.ports import Record
 from services.kit.bus.topics import MAX_RECORD_BYTES, SCHEMAS, encode
+from services.kit.bus.worker import Worker
+from services.kit.service import Adapters
+from services.kit.state.cancelled import CancelledJobs
 from tercet.v1 import concepts_pb2, records_pb2
 
 Source = TypeVar("Source", records_pb2.ImageSubmitted, records_pb2.ImageProposed, records_pb2.ImageSegmented)
@@ -42,6 +45,17 @@ class StageHandler(Generic[Source, Target]):
     work: Callable[[Source], Target]
     images: ImageStore
     threads: int
+
+    def worker(self, group: str, adapters: Adapters) -> Worker:
+        """The consumer group's member of this process; it skips the images of cancelled jobs."""
+        return Worker(
+            bus=adapters.bus,
+            group=group,
+            topics=[self.source],
+            handler=self,
+            clock=adapters.clock,
+            skip=CancelledJobs(adapters.redis).skip,
+        )
 
     def __call__(self, records: Sequence[Record]) -> list[Outcome]:
         with ThreadPoolExecutor(self.threads, thread_name_prefix=self.target) as pool:
