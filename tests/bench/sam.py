@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,9 +47,7 @@ OPENVINO = Way("best precision, OpenVINO", ("openvino", "--precision", "auto"), 
 """The serving process keeps its memory by `allocation.keep_freed_memory`; here the environment does it."""
 
 
-def ways() -> list[Way]:
-    """OpenVINO's where it is installed."""
-    return [DEFAULT, REFERENCE, EXACT, BEST, *([OPENVINO] if find_spec("openvino") else [])]
+WAYS = (DEFAULT, REFERENCE, EXACT, BEST, OPENVINO)
 
 
 def measure(way: Way, network: str, per_side: int, repeat: int) -> Figures:
@@ -145,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
         rounds = []
         for number in range(given.rounds):
             found = {}
-            for way in ways():
+            for way in WAYS:
                 found[way.name] = measure(way, network, per_side, repeat=3 if tiny else 1)
                 seconds = found[way.name]["everything"]
                 console.print(f"{network}, round {number + 1}, {way.name}: {seconds:.2f} s", style="dim")

@@ -133,10 +133,11 @@ class OpenVinoEncoder:
                 invalid=False,
             ) from fault
         side = int(sam.image_encoder.img_size)
+        # An export follows the shapes alone; a trace would compute vit_b four times in 14 GB.
         with torch.inference_mode(False), torch.no_grad():
-            model = openvino.convert_model(
-                sam.image_encoder, example_input=torch.zeros(1, 3, side, side), input=[(1, 3, side, side)]
-            )
+            encoder = deepcopy(sam.image_encoder).requires_grad_(False)
+            exported = torch.export.export(encoder, (torch.zeros(1, 3, side, side),))
+            model = openvino.convert_model(exported)
         hints = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "INFERENCE_NUM_THREADS": threads,
