@@ -1,61 +1,27 @@
-"""The asynchronous client: `Client`, call for call."""
+"""The asynchronous client: the calls of `Api`, performed on an event loop (asyncio or trio)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from gateway.client.api import Api
-from gateway.client.concurrent import Concurrent
-from gateway.client.connection import headers, timeout
+from gateway.client.connection import built, headers, timeout
+from gateway.client.flow import Close, Compute, Course, Effect, Emit, Flow, Items, Open, Pause, Read, Send
 from gateway.client.settings import ClientSettings
-from gateway.client.sources import Source
-from gateway.schemas import (
-    Annotations,
-    DeadLetter,
-    Decided,
-    DecidedPair,
-    DecisionKind,
-    Export,
-    ExportFormat,
-    GalleryItem,
-    HardNegative,
-    Image,
-    ImageState,
-    Job,
-    JobImage,
-    JobOptions,
-    Key,
-    Lease,
-    LeasedTask,
-    Me,
-    Model,
-    NewKey,
-    PartitionLag,
-    PhraseSuggestion,
-    Polarity,
-    PromptMask,
-    PromptPoint,
-    Queues,
-    Readiness,
-    Reopened,
-    Report,
-    Role,
-    Segmented,
-    Statistics,
-    TaskType,
-    Verdict,
-)
+
+T = TypeVar("T")
 
 
-class AsyncClient:
-    """One gateway, for asyncio and trio. What each call does, `Client` says."""
+class AsyncClient(Api):
+    """One gateway, for asyncio and trio: `Client`, call for call."""
 
     def __init__(
         self,
@@ -66,16 +32,14 @@ class AsyncClient:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`settings`: the environment's unless given; `transport`, `pause`, `now`: for tests and proxies."""
-        self.settings = settings or ClientSettings()
+        super().__init__(settings or ClientSettings(), now)
+        self._pause = pause
         self._http = httpx.AsyncClient(
             base_url=self.settings.url,
             headers=headers(self.settings),
             timeout=timeout(self.settings),
             transport=transport,
         )
-        self._api = Api(self.settings, now=now)
-        performer = Concurrent(self._http, self.settings, pause)
-        self._run, self._iterate = performer.run, performer.iterate
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,184 +50,57 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
+        """Closes the connections."""
         await self._http.aclose()
 
-    async def submit(
-        self,
-        sources: Source | Iterable[Source],
-        options: JobOptions | None = None,
-        *,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        return await self._run(self._api.submit(sources, options or JobOptions(), idempotency_key))
+    async def _run(self, flow: Flow[T]) -> T:
+        """What the flow returns; raises what it raises."""
+        course = Course(flow)
+        async with aclosing(self._steps(course)) as steps:
+            async for _ in steps:
+                pass
+        result: Any = course.result
+        return result  # type: ignore[no-any-return]
 
-    async def job(self, job_id: str) -> Job:
-        return await self._run(self._api.job(job_id))
+    async def _iterate(self, items: Items[T]) -> AsyncIterator[T]:
+        """What the flow emits."""
+        async with aclosing(self._steps(Course(items.flow))) as steps:
+            async for item in steps:
+                yield item
 
-    def jobs(self, *, page_size: int = 50) -> AsyncIterator[Job]:
-        return self._iterate(self._api.jobs(page_size))
+    async def _steps(self, course: Course[Any]) -> AsyncGenerator[Any, None]:
+        streams: dict[int, tuple[httpx.Response, AsyncIterator[bytes]]] = {}
+        try:
+            while (effect := course.next()) is not None:
+                if isinstance(effect, Emit):
+                    yield effect.item
+                    continue
+                try:
+                    course.done(await self._perform(effect, streams))
+                except Exception as error:
+                    course.failed(error)
+        finally:
+            course.close()
+            with anyio.CancelScope(shield=True):
+                for response, _ in streams.values():
+                    await response.aclose()
 
-    def job_images(
-        self, job_id: str, *, state: ImageState | None = None, page_size: int = 200
-    ) -> AsyncIterator[JobImage]:
-        return self._iterate(self._api.job_images(job_id, state, page_size))
-
-    async def cancel(self, job_id: str) -> Job:
-        return await self._run(self._api.cancel(job_id))
-
-    async def report(self, job_id: str) -> Report:
-        return await self._run(self._api.report(job_id))
-
-    def watch(self, job_id: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
-        return self._iterate(self._api.watch(job_id, timeout))
-
-    def pairs(
-        self,
-        job_id: str,
-        *,
-        phrase: str | None = None,
-        polarity: Polarity | None = None,
-        verdict: Verdict | None = None,
-        min_score: float | None = None,
-        max_score: float | None = None,
-        model: str | None = None,
-        annotator: str | None = None,
-        page_size: int = 50,
-    ) -> AsyncIterator[GalleryItem]:
-        filters = {
-            "phrase": phrase,
-            "polarity": polarity,
-            "verdict": verdict,
-            "min_score": min_score,
-            "max_score": max_score,
-            "model": model,
-            "annotator": annotator,
-            "limit": page_size,
-        }
-        return self._iterate(self._api.pairs(job_id, filters))
-
-    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:  # noqa: ASYNC109 (as `Client`)
-        async for job in self.watch(job_id, timeout=timeout):
-            last = job
-        return last
-
-    async def image(self, image_id: str) -> Image:
-        return await self._run(self._api.image(image_id))
-
-    async def content(self, image_id: str) -> bytes:
-        return await self._run(self._api.content(image_id))
-
-    async def annotations(
-        self, image_id: str, *, job_id: str | None = None, waiting: bool = False
-    ) -> Annotations:
-        return await self._run(self._api.annotations(image_id, job_id, waiting))
-
-    async def overlay(self, image_id: str, *, job_id: str | None = None, waiting: bool = False) -> bytes:
-        return await self._run(self._api.overlay(image_id, job_id, waiting))
-
-    async def segment(
-        self,
-        image_id: str,
-        *,
-        points: Sequence[PromptPoint] = (),
-        boxes: Sequence[tuple[float, float, float, float]] = (),
-        mask: PromptMask | None = None,
-    ) -> Segmented:
-        return await self._run(self._api.segment(image_id, points, boxes, mask))
-
-    async def hard_negatives(
-        self, image_id: str, *, phrases: Sequence[str] = (), limit: int = 10
-    ) -> list[HardNegative]:
-        return await self._run(self._api.hard_negatives(image_id, phrases, limit))
-
-    async def lease_reviews(
-        self,
-        *,
-        types: Sequence[TaskType] = (),
-        job_id: str | None = None,
-        phrase: str | None = None,
-        most: int = 1,
-    ) -> list[LeasedTask]:
-        return await self._run(self._api.lease_reviews(types, job_id, phrase, most))
-
-    async def take_review(self, task_id: str) -> LeasedTask:
-        return await self._run(self._api.take_review(task_id))
-
-    async def undo_review(self, task_id: str, decision_id: str, *, undo_id: str | None = None) -> Reopened:
-        return await self._run(self._api.undo_review(task_id, decision_id, undo_id))
-
-    async def renew_review(self, held: LeasedTask) -> Lease:
-        return await self._run(self._api.renew_review(held))
-
-    async def release_review(self, held: LeasedTask) -> None:
-        await self._run(self._api.release_review(held))
-
-    async def skip_review(self, held: LeasedTask) -> None:
-        await self._run(self._api.skip_review(held))
-
-    async def decide_review(
-        self,
-        held: LeasedTask,
-        kind: DecisionKind,
-        *,
-        pairs: Sequence[DecidedPair] = (),
-        active_seconds: float,
-        comment: str = "",
-        decision_id: str | None = None,
-    ) -> Decided:
-        return await self._run(
-            self._api.decide_review(held, kind, pairs, active_seconds, comment, decision_id)
-        )
-
-    async def queues(self, *, job_id: str | None = None) -> Queues:
-        return await self._run(self._api.queues(job_id))
-
-    async def phrases(self, prefix: str = "", *, limit: int = 20) -> list[PhraseSuggestion]:
-        return await self._run(self._api.phrases(prefix, limit))
-
-    async def statistics(self, *, job_id: str | None = None, hours: float | None = None) -> Statistics:
-        return await self._run(self._api.statistics(job_id, hours))
-
-    async def create_export(
-        self, export_format: ExportFormat = "saco", job_ids: Sequence[str] = ()
-    ) -> Export:
-        return await self._run(self._api.create_export(export_format, job_ids))
-
-    async def export(self, export_id: str) -> Export:
-        return await self._run(self._api.export(export_id))
-
-    async def exports(self) -> list[Export]:
-        return await self._run(self._api.exports())
-
-    async def download(self, export: Export | str, to: Path | str) -> Path:
-        return await self._run(self._api.download(export, Path(to)))
-
-    async def export_content(self, export: Export) -> bytes:
-        return await self._run(self._api.export_content(export))
-
-    async def lag(self) -> list[PartitionLag]:
-        return await self._run(self._api.lag())
-
-    async def dead_letters(self, *, topic: str | None = None, job_id: str | None = None) -> list[DeadLetter]:
-        return await self._run(self._api.dead_letters(topic, job_id))
-
-    async def replay(self, *, topic: str | None = None, ids: Sequence[str] = ()) -> int:
-        return await self._run(self._api.replay(topic, ids))
-
-    async def models(self) -> list[Model]:
-        return await self._run(self._api.models())
-
-    async def me(self) -> Me:
-        return await self._run(self._api.me())
-
-    async def keys(self) -> list[Key]:
-        return await self._run(self._api.keys())
-
-    async def create_key(self, name: str, roles: Sequence[Role], *, tenant: str | None = None) -> NewKey:
-        return await self._run(self._api.create_key(name, roles, tenant))
-
-    async def revoke_key(self, key_id: str) -> None:
-        await self._run(self._api.revoke_key(key_id))
-
-    async def ready(self) -> Readiness:
-        return await self._run(self._api.ready())
+    async def _perform(
+        self, effect: Effect, streams: dict[int, tuple[httpx.Response, AsyncIterator[bytes]]]
+    ) -> Any:
+        match effect:
+            case Send(request):
+                return await self._http.send(built(self._http, self.settings, request))
+            case Open(request):
+                response = await self._http.send(built(self._http, self.settings, request), stream=True)
+                streams[id(response)] = (response, response.aiter_bytes())
+                return response
+            case Read(response):
+                return await anext(streams[id(response)][1], None)
+            case Close(response):
+                await streams.pop(id(response))[0].aclose()
+            case Pause(seconds):
+                await self._pause(seconds)
+            case Compute(work):
+                return await anyio.to_thread.run_sync(work)
+        return None

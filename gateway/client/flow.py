@@ -1,8 +1,8 @@
 """A call of the API as a flow: a generator that says what to do and is told what came of it.
 
 Flows hold all that the client knows: requests, retries, reconnects, checks. They do no network I/O and do not
-wait themselves, so one flow serves the synchronous and the asynchronous client; those perform its effects
-(`blocking`, `concurrent`). A flow writes `response = yield from send(request)` as if it were a plain call.
+wait themselves, so one flow serves `Client` and `AsyncClient`; those perform its effects. A flow writes
+`response = yield from send(request)` as if it were a plain call.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ Flow = Generator[Effect, Any, T]
 class Items(Generic[ItemT]):
     """A flow that emits; the type of its items is kept here, which a generator of effects cannot."""
 
-    def __init__(self, flow: Flow[None]) -> None:
+    def __init__(self, flow: Flow[Any]) -> None:
         self.flow = flow
 
 

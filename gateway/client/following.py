@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import quote
+from dataclasses import replace
 
 import httpx
 from pydantic import ValidationError
 
+from gateway.client.calls import parsed
 from gateway.client.errors import ClientError, Overloaded, ServerFailure, Unreachable, WaitExpired
 from gateway.client.flow import Close, Emit, Flow, Pause, Request, open_stream, read
+from gateway.client.requests import get
 from gateway.client.retry import Retrying
 from gateway.client.settings import ClientSettings
 from gateway.client.sse import EventParser
@@ -74,13 +76,12 @@ class Following:
         self,
         retrying: Retrying,
         settings: ClientSettings,
-        look: Callable[[str], Flow[Job]],
         now: Callable[[], float],
     ) -> None:
-        self._retrying, self._settings, self._look, self._now = (retrying, settings, look, now)
+        self._retrying, self._settings, self._now = retrying, settings, now
 
-    def watch(self, job_id: str, timeout: float | None) -> Flow[None]:
-        """Emits the job now and after each change, last with a final status (`FINAL_STATUSES`).
+    def watch(self, job_id: str, timeout: float | None) -> Flow[Job]:
+        """Emits the job now and after each change, and returns it with a final status (`FINAL_STATUSES`).
 
         Raises `WaitExpired`; `ApiError` such as `NotFound`; `Unreachable` when the gateway is gone for long.
         """
@@ -89,6 +90,8 @@ class Following:
             yield from self._listen(job_id, sight)
         except _NoEvents:
             yield from self._poll(job_id, sight)
+        assert sight.seen is not None
+        return sight.seen
 
     def _listen(self, job_id: str, sight: _Sight) -> Flow[None]:
         last_id, barren, lost, met = "", 0, 0, False
@@ -134,7 +137,7 @@ class Following:
     def _poll(self, job_id: str, sight: _Sight) -> Flow[None]:
         while not sight.over:
             try:
-                job = yield from self._look(job_id)
+                job = parsed(Job, (yield from self._retrying.call(get("/v1/jobs", job_id))))
             except (Unreachable, Overloaded, ServerFailure) as error:
                 sight.missed(error, self._settings.outage)
             else:
@@ -149,9 +152,7 @@ class Following:
         if last_id:
             headers["Last-Event-ID"] = last_id
         silence = sight.left(self._settings.event_silence)
-        return Request(
-            "GET", f"/v1/jobs/{quote(job_id, safe='')}/events", headers=headers, read_timeout=silence
-        )
+        return replace(get("/v1/jobs", job_id, "events"), headers=headers, read_timeout=silence)
 
 
 def _job(data: str) -> Job | None:
