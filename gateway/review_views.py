@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast, get_args
 
 from gateway import schemas
@@ -32,9 +32,14 @@ def task_types(types: Sequence[schemas.TaskType]) -> list[records_pb2.TaskType.V
     return [records_pb2.TaskType.Value(f"TASK_TYPE_{name.upper()}") for name in types]
 
 
-def leased(held: mining_pb2.LeasedTask) -> schemas.LeasedTask:
-    """A task with its lease."""
-    return schemas.LeasedTask(task=task(held.task), lease_id=held.lease_id, expires_at=time(held.expires_at))
+def leased(held: mining_pb2.LeasedTask, names: Mapping[str, str]) -> schemas.LeasedTask:
+    """A task with its lease. `names`: of the keys of those who wrote comments."""
+    return schemas.LeasedTask(
+        task=task(held.task),
+        lease_id=held.lease_id,
+        expires_at=time(held.expires_at),
+        comments=_comments(held.comments, names),
+    )
 
 
 def task(item: records_pb2.ReviewTask) -> schemas.ReviewTask:
@@ -67,7 +72,7 @@ def task(item: records_pb2.ReviewTask) -> schemas.ReviewTask:
     )
 
 
-def reopened(found: mining_pb2.UndoReviewResponse) -> schemas.Reopened:
+def reopened(found: mining_pb2.UndoReviewResponse, names: Mapping[str, str]) -> schemas.Reopened:
     """A task whose decision was taken back, and the decision."""
     held, undone = found.task, found.earlier
     if undone.kind == records_pb2.DECISION_KIND_ACCEPT and held.task.HasField("pair"):
@@ -79,6 +84,7 @@ def reopened(found: mining_pb2.UndoReviewResponse) -> schemas.Reopened:
         task=task(held.task),
         lease_id=held.lease_id,
         expires_at=time(held.expires_at),
+        comments=_comments(held.comments, names),
         earlier=schemas.Earlier(kind=cast(schemas.DecisionKind, kind), pairs=[pair(one) for one in pairs]),
     )
 
@@ -116,6 +122,23 @@ def queues(found: mining_pb2.QueueStatsResponse) -> schemas.Queues:
         ],
         waiting_by_reason=dict(sorted(found.waiting_by_reason.items())),
     )
+
+
+def _comments(items: Iterable[mining_pb2.Comment], names: Mapping[str, str]) -> list[schemas.Comment]:
+    return [
+        schemas.Comment(
+            text=one.text,
+            annotator=one.annotator,
+            name=names.get(one.annotator, one.annotator),
+            written_at=time(one.written_at),
+            kind=cast(schemas.DecisionKind, word(records_pb2.DecisionKind.Name(one.kind), "DECISION_KIND_")),
+            taken_back=one.taken_back,
+            task_type=_type(one.task_type),
+            job_id=one.job_id,
+            phrases=list(one.phrases),
+        )
+        for one in items
+    ]
 
 
 def _sibling(item: records_pb2.Sibling) -> schemas.Sibling:

@@ -56,7 +56,8 @@ def lease_tasks(request: Request, key: Worker, body: LeaseRequest) -> LeasedTask
             max_tasks=body.max_tasks,
         )
     )
-    return LeasedTaskList(items=[review_views.leased(held) for held in found.tasks])
+    names = _names(request, key, *found.tasks)
+    return LeasedTaskList(items=[review_views.leased(held, names) for held in found.tasks])
 
 
 @router.post("/{task_id}/lease", summary="Take one task", responses=problems(403, 404, 409, 422))
@@ -74,7 +75,7 @@ def lease_task(request: Request, key: Worker, task_id: TaskId) -> LeasedTask:
             types=review_views.task_types(review_views.allowed(key)),
         )
     )
-    return review_views.leased(found.task)
+    return review_views.leased(found.task, _names(request, key, found.task))
 
 
 @router.post("/{task_id}/renew", summary="Hold a task longer", responses=problems(404, 409, 412, 422))
@@ -151,7 +152,7 @@ def undo_decision(request: Request, key: Worker, task_id: TaskId, body: UndoRequ
             decision_id=body.decision_id,
         )
     )
-    return review_views.reopened(found)
+    return review_views.reopened(found, _names(request, key, found.task))
 
 
 @router.get("/queues", summary="Show the queues", responses=problems(422))
@@ -165,3 +166,10 @@ def get_queues(
         mining_pb2.QueueStatsRequest(tenant=key.tenant, job_id=job_id)
     )
     return review_views.queues(found)
+
+
+def _names(request: Request, key: ApiKey, *held: mining_pb2.LeasedTask) -> dict[str, str]:
+    """The names of the tenant's keys by their ids, where the tasks have comments; else none are needed."""
+    if not any(one.comments for one in held):
+        return {}
+    return {known.id: known.name for known in state_of(request).keys.of_tenant(key.tenant)}

@@ -75,6 +75,7 @@ from gateway.schemas.problems import FieldError, Problem, RefusedImage
 from gateway.schemas.reviews import (
     Agreement,
     AnnotatorAgreement,
+    Comment,
     Decided,
     DecidedPair,
     DecisionRequest,
@@ -128,6 +129,7 @@ __all__ = [
     "Check",
     "DeadLetter",
     "DeadLetterList",
+    "Comment",
     "Decided",
     "DecidedPair",
     "DecisionKind",

@@ -141,12 +141,34 @@ class ReviewTask(Answer):
     )
 
 
+class Comment(Answer):
+    """What a person wrote with an earlier decision on the pair, or on its image."""
+
+    text: str = Field(
+        description="As it was typed: plain text, never to be shown as markup.",
+        examples=["The one behind the mast is a reflection."],
+    )
+    annotator: str = Field(description="Who: the key's id.", examples=["key_2f1d8c5b9a7e6040"])
+    name: str = Field(description="Whose key it is; the id where the key was revoked.", examples=["Ada"])
+    written_at: datetime = Field(description="When the decision was made.")
+    kind: DecisionKind = Field(description="What was decided.")
+    taken_back: bool = Field(description="The decision was undone later.")
+    task_type: TaskType = Field(description="What had been asked.")
+    job_id: str = Field(description="In which job.", examples=[EXAMPLE_JOB_ID])
+    phrases: list[str] = Field(description="The phrases that it is about; none: the whole image.")
+
+
 class LeasedTask(Answer):
     """A task that is yours until the lease ends."""
 
     task: ReviewTask = Field(description="The task.")
     lease_id: str = Field(description="Proof of the lease.", examples=[EXAMPLE_LEASE_ID])
     expires_at: datetime = Field(description="When it goes back to the queue unless renewed or decided.")
+    comments: list[Comment] = Field(
+        default_factory=list,
+        description="What people wrote before with decisions on the pair, in any job, oldest first. Of a "
+        "gold image none, but to the lead who adjudicates it.",
+    )
 
 
 class LeasedTaskList(Answer):
@@ -289,7 +311,7 @@ class DecisionRequest(Request):
         description="Seconds of active time on this task, idle time excluded.",
         examples=[2.5],
     )
-    comment: str = Field(default="", max_length=2000, description="A word for the lead.")
+    comment: str = Field(default="", max_length=2000, description="A word for whoever has the pair next.")
 
 
 class Decided(Answer):

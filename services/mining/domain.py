@@ -61,11 +61,14 @@ def seconds(at: Timestamp) -> float:
     return at.ToMilliseconds() / 1000
 
 
+def is_gold(spec: records_pb2.JobSpec) -> bool:
+    """Whether three people annotate each image, alone."""
+    return spec.tier == concepts_pb2.TIER_GOLD and spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL
+
+
 def is_gold_copy(task: records_pb2.ReviewTask) -> bool:
     """Whether the task is one of the three copies of a gold image."""
-    spec = task.run.spec
-    gold = spec.tier == concepts_pb2.TIER_GOLD and spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL
-    return gold and task.type == records_pb2.TASK_TYPE_ANNOTATE
+    return is_gold(task.run.spec) and task.type == records_pb2.TASK_TYPE_ANNOTATE
 
 
 def route(

@@ -12,7 +12,7 @@ from services.kit.blobs.ports import Blobs
 from services.kit.bus.ports import Message
 from services.kit.bus.topics import ANNOTATIONS_ACCEPTED, REVIEW_REQUESTED, encode
 from services.kit.clock import Clock
-from services.mining import consensus, domain
+from services.mining import comments, consensus, domain
 from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
 from tercet.v1 import records_pb2
@@ -62,6 +62,7 @@ class Routing:
         if not found.counts:
             log.info("later decision ignored", task_id=task.id, decision_id=decision.id)
             return ()
+        self._view.note(task, comments.of_decision(task, decision))
         if domain.is_gold_copy(task):
             self._keep_version(completed, again=again)
         if again:
@@ -100,6 +101,7 @@ class Routing:
         if not found.counts:
             log.info("undo ignored", task_id=task.id, undo_id=undo.decision.id, decision_id=undo.undone.id)
             return ()
+        self._view.note(task, comments.of_decision(task, undo.undone, taken_back=True))
         adjudication = bool(found.gold_rounds) and self._view.has_adjudication(task, found.gold_rounds)
         gone = list(checks)
         if adjudication:

@@ -13,7 +13,7 @@ from services.kit.bus.ports import Bus
 from services.kit.bus.topics import MAX_RECORD_BYTES, REVIEW_COMPLETED, encode
 from services.kit.clock import Clock
 from services.kit.tracing import traceparent
-from services.mining import consensus, domain, submission
+from services.mining import comments, consensus, domain, submission
 from services.mining.refusals import require_free, require_held, require_undo
 from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
@@ -64,7 +64,7 @@ class Reviewing:
         response = mining_pb2.LeaseTaskResponse()
         room = MAX_RECORD_BYTES
         for lease in leases:
-            held = mining_pb2.LeasedTask(task=lease.task, lease_id=lease.lease_id, expires_at=_time(expires))
+            held = self._held(lease.task, lease.lease_id, expires)
             room -= held.ByteSize()
             if room < 0 and response.tasks:  # the answer is full: the rest is for the next call, or another
                 self._view.release(request.tenant, lease.task.id, lease.lease_id, now=now, skip=False)
@@ -97,7 +97,16 @@ class Reviewing:
         task = self._view.task(tenant, task_id)
         if task is None:
             raise AlreadyDecided("the task was decided just now")
-        return mining_pb2.LeasedTask(task=task, lease_id=lease_id, expires_at=_time(expires))
+        return self._held(task, lease_id, expires)
+
+    def _held(self, task: records_pb2.ReviewTask, lease_id: str, expires: float) -> mining_pb2.LeasedTask:
+        """The task for its holder, with what was written about it before."""
+        return mining_pb2.LeasedTask(
+            task=task,
+            lease_id=lease_id,
+            expires_at=_time(expires),
+            comments=comments.shown(task, self._view.comments(task)),
+        )
 
     def renew(self, request: mining_pb2.RenewLeaseRequest) -> mining_pb2.RenewLeaseResponse:
         """Hold a task longer."""

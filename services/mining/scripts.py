@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-from services.mining.domain import corrected, next_round
-from tercet.v1 import concepts_pb2, records_pb2
+from services.mining.domain import corrected, is_gold, next_round
+from tercet.v1 import records_pb2
 
 Standing = Literal[
     "ok",
@@ -91,10 +91,6 @@ def named(
 
 def fields(task: records_pb2.ReviewTask) -> list[str | bytes | float]:
     """What the scripts know of a task."""
-    gold = (
-        task.run.spec.stage == concepts_pb2.STAGE_ASSISTED_MANUAL
-        and task.run.spec.tier == concepts_pb2.TIER_GOLD
-    )
     kinds = dict.fromkeys(reason.split(":")[0] for reason in task.reasons)
     return [
         "type",
@@ -110,7 +106,7 @@ def fields(task: records_pb2.ReviewTask) -> list[str | bytes | float]:
         "reasons",
         "\n".join(kinds),
         "gold",
-        int(gold),
+        int(is_gold(task.run.spec)),
         "copy",
         task.copy,
         "excluded",

@@ -10,7 +10,7 @@ import redis
 
 from services.mining.priority import PhraseHistory
 from services.mining.scripts import Counted, Standing, fields, load, named, serialised
-from tercet.v1 import concepts_pb2, records_pb2
+from tercet.v1 import concepts_pb2, mining_pb2, records_pb2
 
 PREFIX = "tercet:mining:"
 CANCEL_STEP = 500
@@ -93,6 +93,12 @@ class TaskView:
     def knows(self, tenant: str, task_id: str) -> bool:
         """Whether the log has the task."""
         return bool(self._redis.hexists(f"{_prefix(tenant)}task:{task_id}", "type"))
+
+    def note(self, task: records_pb2.ReviewTask, comment: mining_pb2.Comment | None) -> None:
+        """What was written with the decision of the task's round; taken back, it replaces the first."""
+        if comment is not None:
+            content = comment.SerializeToString(deterministic=True)
+            self._redis.hset(_comments_key(task), f"{task.id}/{task.round}", content)
 
     def cancel(self, tenant: str, job_id: str) -> None:
         """No task of the job is offered any more."""
@@ -189,6 +195,11 @@ class TaskView:
         """Phrases that people have added to the image in tasks on its other pairs."""
         key = f"{_prefix(task.image.tenant)}added:{task.run.job_id}:{task.image.id}"
         return {phrase.decode() for phrase in cast("list[bytes]", self._redis.hkeys(key))}
+
+    def comments(self, task: records_pb2.ReviewTask) -> list[mining_pb2.Comment]:
+        """All that was written about the task's image, in any job; `comments.shown` says who may see it."""
+        found = cast("list[bytes]", self._redis.hvals(_comments_key(task)))
+        return [mining_pb2.Comment.FromString(one) for one in found]
 
     def task(self, tenant: str, task_id: str) -> records_pb2.ReviewTask | None:
         """A task that is not decided yet, or whose decision can still be undone."""
@@ -319,6 +330,10 @@ class TaskView:
 
 def _prefix(tenant: str) -> str:
     return f"{PREFIX}{{{tenant}}}:"
+
+
+def _comments_key(task: records_pb2.ReviewTask) -> str:
+    return f"{_prefix(task.image.tenant)}comments:{task.image.id}"
 
 
 def _gold_key(task: records_pb2.ReviewTask) -> str:

@@ -65,6 +65,32 @@ def test_what_is_missing_is_drawn_by_the_model(sign_in: SignIn, tenant: Tenant) 
     expect(desk.objects.locator(".number")).to_have_count(before + 1)
 
 
+def test_the_second_person_reads_what_the_first_wrote_as_text(sign_in: SignIn, tenant: Tenant) -> None:
+    tenant.submit("semi_automatic", exhaustivity_rate=1.0)
+    first = sign_in()
+    first.positive()
+    expect(first.page.get_by_role("region", name="Comments")).to_have_count(0)
+    text = "<b>one</b> is behind the mast<script>document.title = 'x'</script>"
+    word = first.page.get_by_label("A word for whoever has it next")
+    word.fill(text)
+    first.page.reload()
+    first.positive()
+    expect(word).to_have_value(text)
+    word.blur()
+    phrase = first.phrase.inner_text()
+    assert first.decides("a")["comment"] == text
+    first.saved(1)
+
+    second = _check(sign_in)
+    expect(second.phrase).to_have_text(phrase)
+    comments = second.page.get_by_role("region", name="Comments")
+    expect(comments.locator("li")).to_have_count(1)
+    expect(comments.locator(".said")).to_have_text(text)
+    expect(comments.locator(".hint")).to_contain_text("annotator · accepted")
+    assert comments.locator("b, script").count() == 0
+    assert second.page.title() != "x"
+
+
 def test_a_lead_takes_a_version_and_one_phrase_of_another(sign_in: SignIn, tenant: Tenant) -> None:
     image = _gold_that_disagrees(tenant)
     lead = sign_in("lead")

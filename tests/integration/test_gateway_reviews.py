@@ -350,6 +350,25 @@ def test_the_second_person_is_never_the_first(desk: Desk) -> None:
     eventually(lambda: ann.job(job_id).status == "complete")
 
 
+def test_the_second_person_sees_what_the_first_wrote_and_who_it_was(desk: Desk) -> None:
+    job_id = desk.submit(positive("dog"), exhaustivity_rate=1.0)
+    ann, bob = desk.person(), desk.person("verifier")
+    (held,) = lease(ann)
+    assert held.comments == []
+    text = "<img src=x onerror=alert(1)> one is behind the fence"
+    ann.decide_review(held, "accept", active_seconds=1, comment=text)
+    (check,) = lease(bob, types=["exhaustivity"])
+    (said,) = check.comments
+    assert (said.text, said.name, said.annotator) == (text, "test", ann.me().key_id)
+    assert (said.kind, said.task_type, said.job_id, said.taken_back) == ("accept", "review", job_id, False)
+    assert said.phrases == ["dog"]
+    done = bob.decide_review(check, "accept", active_seconds=1, comment="seen")
+    answer = desk.post(bob, f"/v1/reviews/{check.task.id}/undo", {"id": "u-1", "decision_id": done.id})
+    assert [one["text"] for one in answer.json()["comments"]][:1] == [text]
+    desk.gateway.state.keys.revoke("default", said.annotator)
+    assert bob.take_review(check.task.id).comments[0].name == said.annotator
+
+
 def test_an_image_is_annotated_in_stage_1(desk: Desk) -> None:
     job_id = desk.submit(stage="assisted_manual", tier="silver")
     ann, bob = desk.person(), desk.person()

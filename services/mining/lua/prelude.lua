@@ -9,6 +9,7 @@
 -- gold:<job>:<image>   hash of a gold image, by the log: copy -> round of its decision; adjudicated: id of the task;
 --                      opened:<rounds>: a task to adjudicate them was made
 -- added:<job>:<image>  hash, by the log: phrase that a person added to the image -> id of the task
+-- comments:<image>     hash, by the log: "<task>/<round>" -> what was written with its decision (mining.proto, Comment)
 -- undoable             zset: decided tasks that are kept for an undo, by the end of its time
 -- skipped:<id>         set: annotators who gave the task back for good
 -- counts:<scope>       hash: "<type>:<state>" and "reason:<kind>" (of waiting tasks) -> number; scopes: all, job=

@@ -10,6 +10,7 @@ import { changePair, labelled, pairOf, startAnnotate, UNLABELLED } from "../edit
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import type { Held } from "../queue/desk";
+import { useTaskDraft } from "../queue/useTaskDraft";
 import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { complain, inform } from "../ui/notices";
 import { AnnotatePanel } from "./AnnotatePanel";
@@ -33,6 +34,7 @@ function AnnotateTask({ held, editor, ...tasks }: EditedTask) {
   const { desk } = tasks;
   const { work, pairKey, selectedId, editing, typing } = useStore(editor.store);
   const [asking, setAsking] = useState(false);
+  const [word, setWord] = useTaskDraft("word", held.task.id, "");
   const negatives = useNegatives(editor);
   const { task } = held;
   const viewport = viewportOf(task.image.id);
@@ -84,7 +86,7 @@ function AnnotateTask({ held, editor, ...tasks }: EditedTask) {
     } else {
       setAsking(false);
       editor.retire();
-      void desk.decide(held, found.kind, [...found.pairs], editor.watch.total);
+      void desk.decide(held, found.kind, [...found.pairs], editor.watch.total, word.trim());
     }
   };
   const complete = (key: string, value: boolean): void => {
@@ -139,6 +141,7 @@ function AnnotateTask({ held, editor, ...tasks }: EditedTask) {
       <AnnotatePanel
         {...tasks}
         {...{ held, editor, negatives, complete }}
+        word={{ value: word, onChange: setWord }}
         onName={name}
         act={{
           label,

@@ -13,6 +13,7 @@ interface Props extends EditedTask {
   readonly negatives: Negatives;
   complete(key: string, value: boolean): void;
   onName(phrase: string): void;
+  readonly word: { readonly value: string; onChange(value: string): void };
   readonly act: Record<"label" | "add" | "edit" | "remove" | "submit" | "undo", () => unknown>;
 }
 

@@ -56,6 +56,7 @@ function AdjudicateTask({ held, ...tasks }: Tasks & { held: Held }) {
   const versions = versionsOf(task);
   const start = useMemo(() => proposed(task), [task]);
   const [choices, choose] = useTaskDraft<Choices>("choices", task.id, start);
+  const [word, setWord] = useTaskDraft("word", task.id, "");
   const [phrase, setPhrase] = useState<string | null>(null);
   const [hidden, setHidden] = useState(false);
   const viewport = viewportOf(task.image.id);
@@ -68,7 +69,7 @@ function AdjudicateTask({ held, ...tasks }: Tasks & { held: Held }) {
   }, [stopwatch]);
 
   const submit = (): void => {
-    if (decidable(held)) void desk.decide(held, "edit", record(task, choices), stopwatch.total);
+    if (decidable(held)) void desk.decide(held, "edit", record(task, choices), stopwatch.total, word.trim());
   };
   /** Of the phrase that is looked at, else of all. */
   const take = (version: number): void => {
@@ -161,6 +162,7 @@ function AdjudicateTask({ held, ...tasks }: Tasks & { held: Held }) {
       <AdjudicatePanel
         {...tasks}
         {...{ held, phrases, phrase, choices }}
+        word={{ value: word, onChange: setWord }}
         onPhrase={setPhrase}
         onChoice={(of, version) => choose({ ...choices, [of]: version })}
         act={{ submit, undo }}

@@ -13,6 +13,7 @@ interface Props extends Tasks {
   readonly choices: Choices;
   onPhrase(phrase: string | null): void;
   onChoice(phrase: string, version: number): void;
+  readonly word: { readonly value: string; onChange(value: string): void };
   readonly act: Record<"submit" | "undo", () => unknown>;
 }
 

@@ -38,6 +38,7 @@ export function CheckPanel(props: Props) {
       head={<PairHead task={task} pair={pair} />}
       past={held.decided ? PAST[held.decided.kind] : ""}
       undo={act.undo}
+      word={{ value: said.comment, onChange: (comment) => onSay({ ...said, comment }) }}
       actions={
         editing ? (
           <EditingActions editor={editor} submit={act.accept} />
@@ -105,16 +106,6 @@ export function CheckPanel(props: Props) {
             ))}
           </ul>
         )}
-        <label className="word">
-          A word for the lead
-          <textarea
-            rows={2}
-            maxLength={1500}
-            value={said.comment}
-            disabled={held.decided !== null}
-            onChange={(event) => onSay({ ...said, comment: event.target.value })}
-          />
-        </label>
       </section>
     </TaskPanel>
   );

@@ -1,4 +1,4 @@
-/** What a person says beside the verdict: where an instance is missing, and a word for the lead. Pure. */
+/** What a person says beside the verdict: where an instance is missing, and a word for the next person. Pure. */
 
 import type { DecidedPair, ReviewTask } from "../api/types";
 import { type Conclusion, changePair, decided, kept, reviewed, type Work } from "../edit/work";

@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 import { useStore } from "zustand";
 import { ActionButton } from "../ui/Keys";
+import { Comments, Word } from "./Comments";
 import type { Held } from "./desk";
 import { FilterButton } from "./FilterButton";
 import { type Outcome, outbox } from "./outbox";
@@ -16,6 +17,8 @@ interface Props extends Tasks {
   readonly children: ReactNode;
   /** The buttons of a task that is not decided. */
   readonly actions: ReactNode;
+  /** What the person writes with the decision. */
+  readonly word: { readonly value: string; onChange(value: string): void };
   /** What became of one that is: "Accepted". */
   readonly past: string;
   undo(): unknown;
@@ -40,7 +43,9 @@ export function TaskPanel({ desk, types, filter, onFilter, held, ...props }: Pro
           </p>
           {props.head}
         </header>
+        <Comments comments={held.comments ?? []} />
         {props.children}
+        <Word {...props.word} disabled={held.decided !== null} />
       </div>
       {held.decided ? (
         <footer className="actions" data-testid="decided">

@@ -24,6 +24,8 @@ import { type Outcome, outbox, post, reopen, settled, withdraw } from "./outbox"
 
 export interface Held {
   readonly task: ReviewTask;
+  /** What others wrote about it before. Absent of a task that an older page kept. */
+  readonly comments?: LeasedTask["comments"];
   readonly leaseId: string;
   /** Server time in ms. */
   readonly expiresAt: number;
@@ -351,6 +353,7 @@ export function isOpen(held: Held): boolean {
 function fromLease(leased: LeasedTask, earlier: Reopened["earlier"] | null): Held {
   return {
     task: leased.task,
+    comments: leased.comments,
     leaseId: leased.lease_id,
     expiresAt: Date.parse(leased.expires_at),
     leasedAt: serverNow(),

@@ -2,10 +2,10 @@
 
 import { forget, keep, kept } from "./durable";
 
-/** Drawn in the editor; said beside it; chosen among versions. */
-export type Part = "draft" | "said" | "choices";
+/** Drawn in the editor; said or written beside it; chosen among versions. */
+export type Part = "draft" | "said" | "word" | "choices";
 
-const PARTS: readonly Part[] = ["draft", "said", "choices"];
+const PARTS: readonly Part[] = ["draft", "said", "word", "choices"];
 
 export async function draftOf<Content>(part: Part, taskId: string): Promise<Content | null> {
   return kept<Content>(`${part}.${taskId}`);

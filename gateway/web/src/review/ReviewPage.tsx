@@ -10,6 +10,7 @@ import { changePair, emptyPair, reviewed, startReview } from "../edit/work";
 import { useKeys } from "../keys/useKeys";
 import { colourOf } from "../masks/palette";
 import type { Desk, Held, Kind } from "../queue/desk";
+import { useTaskDraft } from "../queue/useTaskDraft";
 import { decidable, useTaskKeys } from "../queue/useTaskKeys";
 import { inform } from "../ui/notices";
 import { phraseRows } from "./phrases";
@@ -31,6 +32,7 @@ function ReviewTask({ held, editor, ...tasks }: EditedTask) {
   const items = useStore(desk.store, (state) => state.items);
   const { work, pairKey, selectedId, editing } = useStore(editor.store);
   const [naming, setNaming] = useState(false);
+  const [word, setWord] = useTaskDraft("word", held.task.id, "");
   const viewport = viewportOf(held.task.image.id);
   const { task } = held;
   const pair = work.pairs.find((other) => other.key === pairKey) ?? work.pairs[0];
@@ -43,7 +45,7 @@ function ReviewTask({ held, editor, ...tasks }: EditedTask) {
     if (!decidable(held)) return;
     editor.stopEditing();
     editor.retire();
-    void desk.decide(held, kind, pairs, editor.watch.total);
+    void desk.decide(held, kind, pairs, editor.watch.total, word.trim());
   };
   const submit = (): void => {
     if (editor.state.gesture) editor.endGesture();
@@ -141,6 +143,7 @@ function ReviewTask({ held, editor, ...tasks }: EditedTask) {
         editor={editor}
         rows={rows}
         naming={naming}
+        word={{ value: word, onChange: setWord }}
         onNaming={setNaming}
         onPhrase={addPhrase}
         onRow={openRow}

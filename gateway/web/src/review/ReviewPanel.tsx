@@ -13,6 +13,7 @@ import type { PhraseRow } from "./phrases";
 interface Props extends EditedTask {
   readonly rows: readonly PhraseRow[];
   readonly naming: boolean;
+  readonly word: { readonly value: string; onChange(value: string): void };
   onNaming(naming: boolean): void;
   onPhrase(phrase: string): void;
   onRow(index: number): void;
