@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-import pytest
+from collections.abc import Sequence
 
 from services.core.errors import InvalidInput, Overloaded, Unavailable
 from services.kit.bus import dlq
 from services.kit.bus.outcomes import Done, Outcome, Poison
 from services.kit.bus.ports import Bus, Message, Record
 from services.kit.bus.topics import MAX_RECORD_BYTES
-from tests.support.bus import EmbeddedLog, KafkaLog, Log, copy_to, messages, numbers, quick, working
+from tests.support.bus import Log, copy_to, messages, numbers, quick, working
 from tests.support.polling import eventually
-
-
-@pytest.fixture(params=["embedded", "kafka"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    opened: Log = (
-        EmbeddedLog(tmp_path / "log.sqlite")
-        if request.param == "embedded"
-        else KafkaLog(request.getfixturevalue("kafka_bootstrap"))
-    )
-    yield opened
-    opened.close()
 
 
 def test_a_poison_record_goes_to_the_dead_letters_and_its_neighbours_go_on(log: Log) -> None:

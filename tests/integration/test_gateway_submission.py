@@ -9,30 +9,24 @@ import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from services.core.errors import Unavailable
 from services.kit.bus.embedded import EmbeddedBus
 from services.kit.bus.ports import Message
 from services.kit.bus.topics import IMAGES_SUBMITTED, JOBS_EVENTS
 from services.kit.clock import ManualClock
 from tercet.v1 import concepts_pb2
-from tests.support.gateways import Running, adapters, png, running
+from tests.support.gateways import Running, adapters, files, png, running
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Running]:
     with running(adapters(tmp_path), max_images=6, max_image_bytes=200_000) as found:
         yield found
-
-
-def files(*named: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("images", item) for item in named]
 
 
 def zipped(contents: dict[str, bytes]) -> bytes:
@@ -259,220 +253,6 @@ class TestZip:
         assert (
             served.client.post("/v1/jobs?x=y", content=zipped({"a": png()}), headers=kind).status_code == 422
         )
-
-
-class Pictures(BaseHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        known = {"/1.png": png(1), "/2.png": png(2), "/page": b"<html>"}
-        body = known.get(self.path)
-        self.send_response(200 if body else 404)
-        self.end_headers()
-        self.wfile.write(body or b"")
-
-
-@pytest.fixture
-def pictures() -> Iterator[int]:
-    """Port of a server with pictures on the loopback interface."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    return ["127.0.0.1"]
-
-
-class TestAddresses:
-    def test_urls_and_uris(self, pictures: int, tmp_path: Path) -> None:
-        (tmp_path / "pictures").mkdir()
-        (tmp_path / "pictures" / "3.png").write_bytes(png(3))
-        (tmp_path / "secret.png").write_bytes(png(4))
-        (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
-        base = f"http://pictures.test:{pictures}"
-        root = f"file://{tmp_path}/pictures"
-        settings = {
-            "fetch_allowed": ("pictures.test",),
-            "fetch_ports": (pictures,),
-            "source_roots": (root,),
-            "max_images": 20,
-        }
-        images = [
-            {"url": f"{base}/1.png"},
-            {"url": f"{base}/2.png", "name": "second"},
-            {"uri": f"{root}/3.png"},
-            {"url": f"{base}/missing.png"},
-            {"url": f"{base}/page"},
-            {"url": f"http://inside.test:{pictures}/1.png"},
-            {"url": "http://169.254.169.254/latest/meta-data"},
-            {"uri": f"{root}/../secret.png"},
-            {"uri": f"file://{tmp_path}/secret.png"},
-            {"uri": f"{root}/link.png"},
-            {"uri": f"{root}/missing.png"},
-            {"uri": f"simplecache::{root}/3.png"},
-            {"uri": f"{root}/a::{base}/1.png"},
-        ]
-        with running(adapters(tmp_path / "state"), resolve=resolve, **settings) as served:
-            answer = served.client.post("/v1/jobs", json={"stage": "automatic", "images": images})
-            assert answer.status_code == 202, answer.text
-            assert sorted(item.image.name for item in served.images()) == ["1.png", "3.png", "second"]
-            assert [item["code"] for item in answer.json()["refused"]] == [
-                "fetch_failed",
-                "unsupported_type",
-                "address_refused",
-                "address_refused",
-                "source_refused",
-                "source_refused",
-                "source_refused",
-                "not_found",
-                "source_refused",
-                "source_refused",
-            ]
-
-    @pytest.mark.parametrize(
-        ("body", "field"),
-        [
-            ({"images": []}, "images"),
-            ({}, "images"),
-            ({"images": [{}]}, "images.0"),
-            ({"images": [{"url": "http://a.test/", "uri": "s3://a/b"}]}, "images.0"),
-            ({"images": [{"url": "http://a.test/", "size": 1}]}, "images.0.size"),
-            ({"images": [{"url": "http://a.test/"}], "stage": 3}, "stage"),
-            ({"images": [{"url": "http://a.test/"}], "extra": 1}, "extra"),
-            ({"images": [{"url": "http://a.test/"}], "phrases": ["bus", "<b>x</b>"]}, "phrases.1"),
-        ],
-    )
-    def test_wrong_fields(self, served: Running, body: dict[str, Any], field: str) -> None:
-        answer = served.client.post("/v1/jobs", json=body)
-        assert answer.status_code == 422
-        assert [error["field"] for error in answer.json()["errors"]] == [field]
-
-    def test_a_phrase_that_is_none_is_refused_before_any_image_is_read(self, served: Running) -> None:
-        sent = files(("a.png", png(1)))
-        answer = served.client.post("/v1/jobs", files=sent, data={"phrases": ["bus", "no dog"]})
-        assert answer.status_code == 422
-        assert [error["field"] for error in answer.json()["errors"]] == ["phrases.1"]
-        nested = served.client.post("/v1/jobs", files=sent, data={"job": '{"phrases": ["<i>"]}'})
-        assert [error["field"] for error in nested.json()["errors"]] == ["job.phrases.0"]
-
-
-class TestIdempotency:
-    def post(self, served: Running, key: str, *, seed: int = 1, headers: dict[str, str] | None = None) -> Any:
-        return served.client.post(
-            "/v1/jobs", files=files(("a.png", png(seed))), headers={"Idempotency-Key": key, **(headers or {})}
-        )
-
-    def test_a_retry_gets_the_same_answer_and_no_second_job(self, served: Running) -> None:
-        first = self.post(served, "k")
-        second = self.post(served, '"k"')
-        assert (first.status_code, second.status_code) == (202, 202)
-        assert second.json() == first.json()
-        assert second.headers["location"] == first.headers["location"]
-        assert len(served.jobs()) == 1
-        assert len(served.images()) == 1
-
-    def test_another_body_is_refused(self, served: Running) -> None:
-        self.post(served, "k")
-        answer = self.post(served, "k", seed=2)
-        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
-        named = served.client.post(
-            "/v1/jobs", files=files(("b.png", png(1))), headers={"Idempotency-Key": "k"}
-        )
-        assert named.status_code == 422
-        assert len(served.jobs()) == 1
-
-    def test_keys_of_tenants_are_apart(self, served: Running) -> None:
-        first = self.post(served, "k")
-        second = self.post(served, "k", headers=served.key("submitter", tenant="other"))
-        assert second.status_code == 202
-        assert second.json()["id"] != first.json()["id"]
-        assert len(served.jobs()) == 2
-
-    def test_malformed_keys(self, served: Running) -> None:
-        for key in ("", " ", 'a"b', "x" * 300):
-            assert self.post(served, key).status_code == 400, key
-        assert served.jobs() == []
-
-    def test_a_refused_job_leaves_the_key_free(self, served: Running) -> None:
-        bad = served.client.post("/v1/jobs", files=files(("a", b"x")), headers={"Idempotency-Key": "k"})
-        assert bad.status_code == 415
-        assert self.post(served, "k").status_code == 202
-
-    def test_many_at_once_make_one_job(self, served: Running) -> None:
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: self.post(served, "k"), range(8)))
-        statuses = {answer.status_code for answer in answers}
-        assert statuses <= {202, 409}
-        assert 202 in statuses
-        assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
-        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 409)
-        assert len(served.jobs()) == 1
-
-    def test_redis_lost_and_filled_in_from_the_log(self, served: Running, tmp_path: Path) -> None:
-        first = self.post(served, "k").json()
-        again = adapters(tmp_path, bus=served.adapters.bus)
-        with running(again) as restarted:
-            restarted.gateway.rebuild()
-            assert self.post(restarted, "k").json() == first
-            assert self.post(restarted, "k", seed=2).status_code == 422
-            assert len(restarted.jobs()) == 1
-
-
-class StumblingBus(EmbeddedBus):
-    """A bus whose answer to a publish gets lost, before or after the commit, as by a kill."""
-
-    def __init__(self, *, commits: bool, clock: ManualClock) -> None:
-        super().__init__(clock=clock)
-        self.commits = commits
-        self.stumbles = True
-
-    def publish(self, messages: Sequence[Message]) -> None:
-        if not self.stumbles:
-            super().publish(messages)
-            return
-        if self.commits:
-            super().publish(messages)
-        raise Unavailable("the answer got lost")
-
-
-class TestDeathInBetween:
-    def post(self, served: Running) -> Any:
-        return served.client.post(
-            "/v1/jobs", files=files(("a.png", png(1))), headers={"Idempotency-Key": "k"}
-        )
-
-    def test_after_the_commit_the_job_is_found_in_the_log(self, tmp_path: Path) -> None:
-        clock = ManualClock()
-        bus = StumblingBus(commits=True, clock=clock)
-        with running(adapters(tmp_path, bus=bus, clock=clock)) as served:
-            assert self.post(served).status_code == 503
-            bus.stumbles = False
-            answer = self.post(served)
-            assert answer.status_code == 202
-            assert [event.job_id for event in served.jobs()] == [answer.json()["id"]]
-            assert len(served.images()) == 1
-
-    def test_before_the_commit_it_is_in_flight_for_a_while_then_taken_over(self, tmp_path: Path) -> None:
-        clock = ManualClock()
-        bus = StumblingBus(commits=False, clock=clock)
-        with running(adapters(tmp_path, bus=bus, clock=clock), publish_seconds=60.0) as served:
-            assert self.post(served).status_code == 503
-            bus.stumbles = False
-            waiting = self.post(served)
-            assert (waiting.status_code, waiting.json()["code"]) == (409, "idempotency_key_in_flight")
-            assert waiting.headers["retry-after"]
-            clock.advance(61)
-            answer = self.post(served)
-            assert answer.status_code == 202
-            assert [event.job_id for event in served.jobs()] == [answer.json()["id"]]
-            assert self.post(served).json() == answer.json()
 
 
 class TestOverload:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.core import masks
-from services.core.evaluation import Instance, Pair, PairSet
+from services.core.evaluation import EvaluationSettings, Instance, Pair, PairSet, Scores, evaluate
 
 HEIGHT, WIDTH = 20, 24
+POINTS_ONLY = EvaluationSettings(resamples=0)
+"""No intervals: figures alone, quickly."""
 
 
 def rectangle(
@@ -42,3 +44,15 @@ def pairs(*members: Pair, name: str = "truth.json") -> PairSet:
 def scored(instances: Sequence[Instance], score: float) -> tuple[Instance, ...]:
     """The same masks with a score."""
     return tuple(Instance(one.counts, score, one.crowd) for one in instances)
+
+
+def judged(prediction: PairSet, *golds: PairSet) -> Scores:
+    """The figures over all pairs."""
+    return evaluate(prediction, golds, POINTS_ONLY).overall
+
+
+def value(scores: Scores, name: str) -> float:
+    """A figure that must be defined."""
+    found = scores.figures[name].value
+    assert found is not None, f"{name} is not defined"
+    return found

@@ -111,3 +111,8 @@ def png(seed: int = 0, width: int = 32, height: int = 24, mode: str = "RGB") -> 
     encoded = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(encoded, format="PNG")
     return encoded.getvalue()
+
+
+def files(*named: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    """Images as parts of a form."""
+    return [("images", item) for item in named]

@@ -16,12 +16,6 @@ from gateway.client.sse import Event, EventParser
 from tests.support.clients import Caller, Kind, Script, job_body, problem
 
 
-@pytest.fixture(params=["sync", "async"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    chosen: Kind = request.param
-    return chosen
-
-
 class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body in given chunks; an exception among them cuts it."""
 
