@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from gateway import views
+from gateway import thumbnails, views
 from gateway.overlay import render
 from gateway.routes.documentation import problems
 from gateway.schemas import Annotations, Image
@@ -33,6 +34,18 @@ Waiting = Annotated[
     bool,
     Query(description="Pairs that wait for people, too; their `verdict` is `review` or `reject`."),
 ]
+
+
+class Side(IntEnum):
+    """Longest sides of thumbnails in pixels: few, so that few are kept of each image."""
+
+    SMALL = 128
+    MIDDLE = 256
+    LARGE = 512
+
+
+# By its id a picture is always the same.
+_UNCHANGING = {"Cache-Control": "private, max-age=86400, immutable"}
 # Pictures are served as what they are and nothing else, whatever bytes they hold.
 _SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Content-Disposition": "inline"}
 
@@ -67,11 +80,43 @@ def get_content(request: Request, key: AnyKey, image_id: ImageId) -> Response:
     etag = f'"{image_id}"'
     state = state_of(request)
     found = state.dataset.GetImage(dataset_pb2.GetImageRequest(tenant=key.tenant, image_id=image_id))
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, immutable", **_SAFE}
+    headers = {"ETag": etag, **_UNCHANGING, **_SAFE}
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
     content = state.adapters.blobs.get(ImageStore.key(key.tenant, image_id))
     return Response(content, media_type=found.image.media_type, headers=headers)
+
+
+@router.get(
+    "/{image_id}/thumbnail",
+    summary="Get a small picture",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "JPEG, upright.",
+            "content": {thumbnails.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "The one that you have."},
+        **problems(404, 422),
+    },
+)
+def get_thumbnail(
+    request: Request,
+    key: AnyKey,
+    image_id: ImageId,
+    side: Annotated[Side, Query(description="Longest side in pixels; a smaller picture is not enlarged.")] = (
+        Side.MIDDLE
+    ),
+) -> Response:
+    """The picture for a list. It is made when first asked for and never changes."""
+    state = state_of(request)
+    state.dataset.GetImage(dataset_pb2.GetImageRequest(tenant=key.tenant, image_id=image_id))
+    etag = f'"{image_id}-{side.value}"'
+    headers = {"ETag": etag, **_UNCHANGING, **_SAFE}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    content = thumbnails.thumbnail(state.adapters.blobs, key.tenant, image_id, side)
+    return Response(content, media_type=thumbnails.MEDIA_TYPE, headers=headers)
 
 
 @router.get("/{image_id}/annotations", summary="Get annotations", responses=problems(404, 422))

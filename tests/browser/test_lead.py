@@ -81,11 +81,21 @@ def test_the_gallery_is_filtered_and_shows_a_pair_at_full_size(sign_in: SignIn, 
     positives = [item for item in everything if item["pair"]["polarity"] == "positive"]
     assert 0 < len(positives) < len(everything) <= 60, "the scenes give both, and one page of them"
     lead.page.locator(f".job[data-job='{job}']").click()
+    fetched: list[str] = []
+    lead.page.on("request", lambda request: fetched.append(request.url))
     lead.page.get_by_role("tab", name="Gallery").click()
     expect(_cards(lead)).to_have_count(len(everything))
     lead.page.get_by_label("Polarity").select_option("positive")
     expect(_cards(lead)).to_have_count(len(positives))
     expect(lead.page.locator(".thumbnail[data-state=drawn]").first).to_be_visible()
+    first = positives[0]
+    count = len(first["pair"]["masks"])
+    words = f"{first['image']['name']}: {first['pair']['phrase']}, {count} object{'' if count == 1 else 's'}"
+    expect(lead.page.get_by_role("img", name=words).first).to_be_attached()
+    pictures = [url for url in fetched if "/v1/images/" in url]
+    assert pictures
+    assert len(set(pictures)) == len(pictures) <= 3, "a picture is fetched once for all its pairs"
+    assert all(url.endswith("/thumbnail?side=512") for url in pictures), "and no picture in full"
 
     phrase = positives[0]["pair"]["phrase"]
     lead.page.get_by_label("Phrase").fill(phrase)

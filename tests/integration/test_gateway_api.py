@@ -38,6 +38,7 @@ WITH_KEY = [
     ("POST", "/v1/jobs/j/cancel"),
     ("GET", f"/v1/images/{IMAGE}"),
     ("GET", f"/v1/images/{IMAGE}/content"),
+    ("GET", f"/v1/images/{IMAGE}/thumbnail"),
     ("GET", f"/v1/images/{IMAGE}/annotations"),
     ("GET", f"/v1/images/{IMAGE}/overlay.png"),
     ("POST", f"/v1/images/{IMAGE}/segment"),

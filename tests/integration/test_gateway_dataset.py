@@ -204,6 +204,22 @@ def test_an_image_and_its_annotations(served: Running) -> None:
     )
     assert (cached.status_code, cached.content) == (304, b"")
 
+    path = f"/v1/images/{image_id}/thumbnail"
+    small = served.client.get(path)
+    with Image.open(io.BytesIO(small.content)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (32, 24)), "it is not enlarged"
+    assert small.headers["content-type"] == "image/jpeg"
+    assert small.headers["cache-control"] == content.headers["cache-control"]
+    assert "immutable" in small.headers["cache-control"]
+    cached = served.client.get(path, headers={"If-None-Match": small.headers["etag"]})
+    assert (cached.status_code, cached.content) == (304, b"")
+    assert served.client.get(f"{path}?side=512").headers["etag"] != small.headers["etag"]
+    for side in ("0", "100", "100000", "x"):
+        assert served.client.get(f"{path}?side={side}").status_code == 422
+    other = served.key("submitter", tenant="other")
+    for header in ({}, {"If-None-Match": small.headers["etag"]}):
+        assert served.client.get(path, headers={**other, **header}).status_code == 404
+
     found = served.client.get(f"/v1/images/{image_id}/annotations").json()
     assert [(pair["phrase"], pair["polarity"]) for pair in found["pairs"]] == [
         ("blue ball", "negative"),

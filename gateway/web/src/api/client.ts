@@ -24,10 +24,17 @@ export async function answered<T>(
 }
 
 /** Bytes of an image's picture. */
-export async function picture(imageId: string, signal?: AbortSignal): Promise<Blob> {
-  const response = await authorised(
-    new Request(`${window.location.origin}/v1/images/${imageId}/content`, signal ? { signal } : {}),
-  );
+export function picture(imageId: string): Promise<Blob> {
+  return bytes(`/v1/images/${imageId}/content`);
+}
+
+/** Bytes of an image's picture for a list. */
+export function thumbnail(imageId: string, side: 128 | 256 | 512): Promise<Blob> {
+  return bytes(`/v1/images/${imageId}/thumbnail?side=${side}`);
+}
+
+async function bytes(path: string): Promise<Blob> {
+  const response = await authorised(new Request(window.location.origin + path));
   if (!response.ok) throw refusal(response, await response.json().catch(() => null));
   return response.blob();
 }

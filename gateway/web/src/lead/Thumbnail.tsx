@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import type { Image, Pair } from "../api/types";
 import { geometryOf } from "../masks/geometry";
 import { colourOf } from "../masks/palette";
+import { plural } from "./format";
 import { thumbnailOf } from "./thumbnails";
 
 const AHEAD = "400px";
@@ -41,10 +42,17 @@ export function Thumbnail({ image, pair }: { image: Image; pair: Pair }) {
 
   return (
     <span className="thumbnail" data-state={state}>
-      <canvas ref={canvas} />
+      <canvas ref={canvas} role="img" aria-label={described(image, pair)} />
       {state === "failed" && <span className="nothing">The picture did not come</span>}
     </span>
   );
+}
+
+/** The picture in words. */
+function described(image: Image, pair: Pair): string {
+  const name = image.name || "Image";
+  if (pair.polarity === "negative") return `${name}: ${pair.phrase}, said to be absent`;
+  return `${name}: ${pair.phrase}, ${plural(pair.masks.length, "object")}`;
 }
 
 function draw(canvas: HTMLCanvasElement, bitmap: ImageBitmap, image: Image, pair: Pair): void {

@@ -1,9 +1,9 @@
 /** Small pictures for the gallery. A picture is fetched once for all its pairs, and few at a time. */
 
-import { picture } from "../api/client";
+import { thumbnail } from "../api/client";
 
 /** Longest side in pixels: a card's width on a screen of double density. */
-const LONGEST = 560;
+const SIDE = 512;
 const MOST_KEPT = 120;
 const AT_ONCE = 4;
 
@@ -16,11 +16,11 @@ const waiting: (() => void)[] = [];
 let running = 0;
 
 /** The picture at a size for cards. Those used last are kept. */
-export function thumbnailOf(image: { id: string; width: number; height: number }): Promise<ImageBitmap> {
+export function thumbnailOf(image: { id: string }): Promise<ImageBitmap> {
   let found = known.get(image.id);
   known.delete(image.id);
   if (!found) {
-    found = { bitmap: inTurn(() => small(image)) };
+    found = { bitmap: inTurn(async () => createImageBitmap(await thumbnail(image.id, SIDE))) };
     found.bitmap.catch(() => known.delete(image.id));
   }
   known.set(image.id, found);
@@ -30,16 +30,6 @@ export function thumbnailOf(image: { id: string; width: number; height: number }
     known.delete(oldest);
   }
   return found.bitmap;
-}
-
-async function small(image: { id: string; width: number; height: number }): Promise<ImageBitmap> {
-  const blob = await picture(image.id);
-  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
-  return createImageBitmap(blob, {
-    resizeWidth: Math.max(1, Math.round(image.width * scale)),
-    resizeHeight: Math.max(1, Math.round(image.height * scale)),
-    resizeQuality: "medium",
-  });
 }
 
 async function inTurn<T>(work: () => Promise<T>): Promise<T> {
