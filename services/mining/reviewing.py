@@ -206,7 +206,11 @@ class Reviewing:
         found = self._view.reopened(tenant, task_id)
         if found is None:
             raise AlreadyDecided("the decision was undone, and the task has been decided again since")
-        return mining_pb2.UndoReviewResponse(task=held, earlier=found[1])
+        _, earlier = found
+        for one in held.comments:  # the log may not have been read so far yet
+            if (one.annotator, one.written_at) == (earlier.annotator, earlier.decided_at):
+                one.taken_back = True
+        return mining_pb2.UndoReviewResponse(task=held, earlier=earlier)
 
     def _follow_ups(self, task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision) -> list[str]:
         """The tasks that others have because of the decision."""

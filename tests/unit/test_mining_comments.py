@@ -79,6 +79,7 @@ def test_who_takes_an_undone_task_sees_what_had_been_written(desk: Desk) -> None
     (held,) = desk.lease()
     first = write(desk, held, "no cat at all", REJECT)
     opened = undo(desk, held.task.id, decision_id=first).task
+    assert [one.taken_back for one in opened.comments] == [True], "before the log has been read"
     run_view_worker(desk)
     desk.reviewing.give_back("acme", held.task.id, opened.lease_id, skip=True, annotator="ann")
     (bobs,) = desk.lease("bob")

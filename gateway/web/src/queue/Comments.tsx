@@ -2,6 +2,8 @@ import type { Comment } from "../api/schema";
 
 interface Props {
   readonly comments: readonly Comment[];
+  /** The task is about a whole image: each says its phrase. */
+  readonly wholeImage: boolean;
 }
 
 const DECIDED: Record<Comment["kind"], string> = {
@@ -11,7 +13,7 @@ const DECIDED: Record<Comment["kind"], string> = {
 };
 
 /** What people wrote with earlier decisions on the pair. React puts it there as text, whatever it looks like. */
-export function Comments({ comments }: Props) {
+export function Comments({ comments, wholeImage }: Props) {
   if (comments.length === 0) return null;
   return (
     <section className="comments" aria-label="Comments">
@@ -24,12 +26,10 @@ export function Comments({ comments }: Props) {
             <p className="said">{comment.text}</p>
             <p className="hint">
               <span title={comment.annotator}>{comment.name}</span> · {DECIDED[comment.kind]}
-              {comment.taken_back && ", taken back"} ·{" "}
+              {comment.taken_back && ", taken back"}
+              {wholeImage && comment.phrases[0] && ` · ${comment.phrases[0]}`} ·{" "}
               <time dateTime={comment.written_at} title={comment.written_at}>
-                {new Date(comment.written_at).toLocaleString("en", {
-                  dateStyle: "medium",
-                  timeStyle: "short",
-                })}
+                {moment(comment.written_at)}
               </time>
             </p>
           </li>
@@ -37,6 +37,19 @@ export function Comments({ comments }: Props) {
       </ol>
     </section>
   );
+}
+
+/** Nov 24, 19:51; of another year, with the year. */
+export function moment(at: string, now = new Date()): string {
+  const then = new Date(at);
+  return then.toLocaleString("en", {
+    ...(then.getFullYear() === now.getFullYear() ? {} : { year: "numeric" }),
+    month: "short",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  });
 }
 
 interface WordProps {
@@ -52,7 +65,7 @@ export function Word({ value, disabled, onChange }: WordProps) {
       <label className="word">
         A word for whoever has it next
         <textarea
-          rows={2}
+          rows={3}
           maxLength={1500}
           value={value}
           disabled={disabled}

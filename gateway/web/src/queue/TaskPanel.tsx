@@ -43,7 +43,7 @@ export function TaskPanel({ desk, types, filter, onFilter, held, ...props }: Pro
           </p>
           {props.head}
         </header>
-        <Comments comments={held.comments ?? []} />
+        <Comments comments={held.comments ?? []} wholeImage={!held.task.pair} />
         {props.children}
         <Word {...props.word} disabled={held.decided !== null} />
       </div>
