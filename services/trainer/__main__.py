@@ -53,6 +53,15 @@ def make_recipe(network: Network, around: Surroundings) -> Recipe:
     return VerifierRecipe(around)
 
 
+def _open(folder: Path) -> TrainingScenes:
+    try:
+        return TrainingScenes(folder)
+    except FileNotFoundError as fault:
+        raise typer.BadParameter(
+            f"{folder} holds no arrays of scenes: python -m services.scenes --arrays --n 16000 --out {folder}"
+        ) from fault
+
+
 def _surroundings(device: str, threads: int | None, seed: int, repository: Path) -> Surroundings:
     if threads:
         torch.set_num_threads(threads)
@@ -73,14 +82,21 @@ def fit(
     repository: Repository = ROOT / "model_repository",
     export: Annotated[bool, typer.Option(help="write the weights to the repository afterwards")] = False,
     fresh: Annotated[bool, typer.Option(help="start anew even if there is a checkpoint")] = False,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(help="torch.compile the towers; by default on CUDA (a CPU gains nothing)"),
+    ] = None,
 ) -> None:
     """Train for some minutes, going on from the last checkpoint."""
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, seed, repository))
-    history = run_fit(recipe, TrainingScenes(scenes), folder, minutes, fresh=fresh)
+    if compiled if compiled is not None else recipe.around.device.type == "cuda":
+        for module in recipe.dearest():
+            module.compile()
+    history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh)
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
-        recipe.calibration_scenes = TrainingScenes(scenes)
+        recipe.calibration_scenes = _open(scenes)
         recipe.export(repository / network / "1")
 
 
@@ -102,9 +118,14 @@ def evaluate(
     """Measure the last checkpoint on held-out scenes; prints JSON."""
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
-    history = restore_network(folder / "checkpoint.pt", recipe.network())
-    recipe.calibration_scenes = TrainingScenes(calibration or scenes)
-    metrics = recipe.evaluate(TrainingScenes(scenes), limit)
+    checkpoint = folder / "checkpoint.pt"
+    if not checkpoint.exists():
+        raise typer.BadParameter(
+            f"{checkpoint} does not exist: fit {network} first, or name its --work folder"
+        )
+    history = restore_network(checkpoint, recipe.network())
+    recipe.calibration_scenes = _open(calibration or scenes)
+    metrics = recipe.evaluate(_open(scenes), limit)
     report = {
         "network": network,
         "images": history.images,

@@ -45,6 +45,10 @@ class Recipe(ABC):
         """What is trained, auxiliary heads included."""
 
     @abstractmethod
+    def dearest(self) -> list[nn.Module]:
+        """The modules that most of a step's time goes to; torch.compile pays on a GPU."""
+
+    @abstractmethod
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """Optimisers of all that is trained; each group's full rate is its `base`."""
 

@@ -69,6 +69,9 @@ class GrounderRecipe(Recipe):
     def network(self) -> nn.Module:
         return self.both
 
+    def dearest(self) -> list[nn.Module]:
+        return [self.owl.owlv2.vision_model]
+
     def optimisers(self) -> list[torch.optim.Optimizer]:
         return optimisers(self.both.named_parameters(), 2e-3, 1.5e-3)
 

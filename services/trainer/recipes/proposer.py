@@ -72,6 +72,9 @@ class ProposerRecipe(Recipe):
         network: nn.Module = self.llava
         return network
 
+    def dearest(self) -> list[nn.Module]:
+        return [self.llava.model.vision_tower, self.llava.model.language_model]
+
     def optimisers(self) -> list[torch.optim.Optimizer]:
         named = list(self.llava.named_parameters())
         tower = optimisers(

@@ -45,6 +45,9 @@ class SamRecipe(Recipe):
     def network(self) -> nn.Module:
         return self.both
 
+    def dearest(self) -> list[nn.Module]:
+        return [self.sam.image_encoder]
+
     def optimisers(self) -> list[torch.optim.Optimizer]:
         return optimisers(self.both.named_parameters(), 1.5e-3, 1e-3)
 

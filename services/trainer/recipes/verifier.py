@@ -62,6 +62,9 @@ class VerifierRecipe(Recipe):
     def network(self) -> nn.Module:
         return self.verifier
 
+    def dearest(self) -> list[nn.Module]:
+        return [self.verifier.owl.owlv2.vision_model]
+
     def optimisers(self) -> list[torch.optim.Optimizer]:
         named = list(self.verifier.named_parameters())
         tower = optimisers([(n, p) for n, p in named if n.startswith("owl")], 6e-4, 5e-4)
