@@ -163,6 +163,11 @@ class Api(PeopleCalls):
         return self._bytes(get("/v1/images", image_id, "content"))
 
     @call
+    def thumbnail(self, image_id: str, *, side: int = 256) -> Flow[bytes]:
+        """A JPEG of the picture whose longest side is 128, 256 or 512 pixels."""
+        return self._bytes(get("/v1/images", image_id, "thumbnail", side=side))
+
+    @call
     def annotations(
         self, image_id: str, *, job_id: str | None = None, waiting: bool = False
     ) -> Flow[Annotations]:

@@ -51,6 +51,8 @@ def test_a_persons_work_shows_in_gallery_phrases_and_figures(
     assert accepted[0].pair.phrase in {found.phrase for found in client.phrases(word, limit=200)}
     image_id = accepted[0].image.id
     assert client.overlay(image_id, job_id=job.id, waiting=True) != client.overlay(image_id, job_id=job.id)
+    with Image.open(io.BytesIO(client.thumbnail(image_id, side=128))) as small:
+        assert (small.format, max(small.size)) == ("JPEG", 128)
 
     with Client(settings_for(stack)) as again:
         before = again.statistics(), list(again.pairs(job.id)), again.phrases("", limit=200)
