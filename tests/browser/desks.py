@@ -19,6 +19,8 @@ from services.scenes import write_dataset
 from tests.support.polling import eventually
 
 ROLES = Literal["submitter", "annotator", "verifier", "lead", "admin"]
+MARGIN = 24
+"""Pixels of the screen around an image that is shown whole."""
 _SEEDS = itertools.count(9_100_000, 100)
 
 
@@ -127,6 +129,14 @@ class Desk:
         box = self.canvas.bounding_box()
         assert box is not None
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def pixel(self, x: float, y: float, side: int) -> tuple[float, float]:
+        """The place on the screen of a pixel of a square image that is shown whole."""
+        box = self.canvas.bounding_box()
+        assert box is not None
+        scale = (min(box["width"], box["height"]) - 2 * MARGIN) / side
+        across, down = (x - side / 2) * scale, (y - side / 2) * scale
+        return box["x"] + box["width"] / 2 + across, box["y"] + box["height"] / 2 + down
 
     def stroke(self, *points: tuple[float, float], hold: bool = False) -> None:
         """Draws through the points; `hold` leaves the button down."""

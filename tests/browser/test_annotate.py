@@ -19,8 +19,6 @@ RADIUS = 16
 RED, BLUE, YELLOW = (60, 60), (190, 90), (110, 190)
 """Centres of discs on a plain ground: each of them is proposed, whatever the model was trained on last."""
 COLOURS = {RED: (220, 40, 40), BLUE: (40, 60, 220), YELLOW: (240, 200, 40)}
-MARGIN = 24
-"""Pixels of the screen around an image that is shown whole."""
 MARKUP = '<img src=x onerror="document.title=1">'
 
 
@@ -28,7 +26,7 @@ def test_an_image_is_labelled_completed_and_arrives(sign_in: SignIn, tenant: Ten
     job = _submit_discs(tenant)
     desk = _annotate(sign_in)
     for place, phrase in ((RED, "red cup"), (BLUE, "Blue Cup")):
-        desk.page.mouse.click(*_on_screen(desk, place))
+        desk.page.mouse.click(*desk.pixel(*place, SIZE))
         expect(_chosen(desk)).to_contain_text("no label")
         _label(desk, phrase)
     expect(_rows(desk)).to_have_text(["red cup", "blue cup"])
@@ -39,7 +37,7 @@ def test_an_image_is_labelled_completed_and_arrives(sign_in: SignIn, tenant: Ten
     desk.press("n")
     expect(desk.page.get_by_role("toolbar", name="Tools")).to_be_visible()
     with desk.page.expect_response(lambda answer: answer.url.endswith("/segment")) as clicked:
-        desk.page.mouse.click(*_on_screen(desk, YELLOW))
+        desk.page.mouse.click(*desk.pixel(*YELLOW, SIZE))
     assert clicked.value.status == 200
     expect(_chosen(desk)).not_to_contain_text("no mask yet")
     desk.press("Enter", "1")
@@ -198,16 +196,6 @@ def _annotate(sign_in: SignIn) -> Desk:
     expect(desk.canvas).to_be_visible(timeout=20_000)
     desk.ready()
     return desk
-
-
-def _on_screen(desk: Desk, place: tuple[int, int]) -> tuple[float, float]:
-    """Where a pixel of an image that is shown whole is."""
-    box = desk.canvas.bounding_box()
-    assert box is not None
-    scale = (min(box["width"], box["height"]) - 2 * MARGIN) / SIZE
-    x, y = place
-    across, down = (x - SIZE / 2) * scale, (y - SIZE / 2) * scale
-    return box["x"] + box["width"] / 2 + across, box["y"] + box["height"] / 2 + down
 
 
 def _label(desk: Desk, phrase: str) -> None:
