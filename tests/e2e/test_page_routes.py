@@ -32,6 +32,14 @@ def test_a_persons_work_shows_in_gallery_phrases_and_figures(
     assert all(item.waiting for item in waiting)
     assert {item.image.id for item in waiting} <= {image.image_id for image in client.job_images(job.id)}
 
+    masked = next(item.image.id for item in client.pairs(job.id) if item.pair.masks)
+    with (
+        Image.open(io.BytesIO(client.content(masked))) as bare,
+        Image.open(io.BytesIO(client.overlay(masked, job_id=job.id, waiting=True))) as drawn,
+    ):
+        assert drawn.size == bare.size
+        assert drawn.convert("RGB").tobytes() != bare.convert("RGB").tobytes()
+
     held = client.lease_reviews(job_id=job.id, most=2)
     for task in held:
         client.decide_review(task, "accept", active_seconds=3.0)
@@ -50,7 +58,6 @@ def test_a_persons_work_shows_in_gallery_phrases_and_figures(
     word = accepted[0].pair.phrase.split()[-1]
     assert accepted[0].pair.phrase in {found.phrase for found in client.phrases(word, limit=200)}
     image_id = accepted[0].image.id
-    assert client.overlay(image_id, job_id=job.id, waiting=True) != client.overlay(image_id, job_id=job.id)
     with Image.open(io.BytesIO(client.thumbnail(image_id, side=128))) as small:
         assert (small.format, max(small.size)) == ("JPEG", 128)
 
