@@ -140,27 +140,28 @@ def _model_ready(adapters: Adapters, model: str) -> Need:
 
 def wait_for(needs: Mapping[str, Need], *, clock: Clock, stop: threading.Event) -> bool:
     """Wait until every need is met, saying in the log what is missing; False when told to stop before."""
-    missing: list[str] = sorted(needs)
+    missing = sorted(needs)
     told: list[str] = []
     failures = 0
     while True:
-        missing = [name for name in missing if not _met(needs[name])]
+        reasons = {name: reason for name in missing if (reason := _missing(needs[name])) is not None}
+        missing = list(reasons)
         if not missing:
             return not stop.is_set()
         failures += 1
         if missing != told or failures % 12 == 0:
-            _LOG.info("waiting", needs=missing)
+            _LOG.info("waiting", needs=reasons)
             told = missing
         if clock.wait(stop, _PATIENCE.pause(failures)):
             return False
 
 
-def _met(need: Need) -> bool:
+def _missing(need: Need) -> str | None:
+    """Why it is not met; None if it is."""
     try:
-        return need()
+        return None if need() else "not there yet"
     except Unavailable as error:
-        _LOG.debug("not there yet", reason=str(error))
-        return False
+        return str(error)
 
 
 def start(
