@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "react";
+import { useLayoutEffect, useRef } from "react";
 import { type Context, PHRASE_KEYS } from "./actions";
 import { actionFor, bindings } from "./bindings";
 import { comboOf } from "./combos";
@@ -30,7 +30,8 @@ export function useKeys(
   current.current = handlers;
   digits.current = options.onDigit;
   const active = options.active ?? true;
-  useEffect(() => {
+  // In the same step as what is shown: a key pressed right after a change of the task must not fall between.
+  useLayoutEffect(() => {
     if (!active) return;
     const layer: Layer = { context, handlers: () => current.current, onDigit: () => digits.current };
     layers.push(layer);
@@ -42,7 +43,7 @@ export function useKeys(
 
 /** While a dialog is open, the page's keys sleep. */
 export function useBlockedKeys(): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     blocked += 1;
     return () => {
       blocked -= 1;
