@@ -72,7 +72,7 @@ def prepare(spec: StackSpec) -> None:
             continue
         command = java(
             "kafka.tools.StorageTool",
-            *("format", "--cluster-id", cluster_id(spec), "--config", str(_properties_path(spec, node))),
+            *("format", f"--cluster-id={cluster_id(spec)}", "--config", str(_properties_path(spec, node))),
             heap="128m",
             options=("-XX:TieredStopAtLevel=1",),  # it ends before better compiled code would pay
         )

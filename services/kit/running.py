@@ -150,7 +150,7 @@ def wait_for(needs: Mapping[str, Need], *, clock: Clock, stop: threading.Event) 
             return not stop.is_set()
         failures += 1
         if missing != told or failures % 12 == 0:
-            _LOG.info("waiting", needs=reasons)
+            _LOG.info("waiting", needs=missing, reasons=reasons)
             told = missing
         if clock.wait(stop, _PATIENCE.pause(failures)):
             return False

@@ -143,6 +143,7 @@ def test_it_says_not_serving_and_why_until_redis_is_there(
     environment = {**environment, "TERCET_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
     with service_process(tmp_path, environment) as mining:
         eventually(lambda: mining.said('"needs": ["Redis"]'))
+        assert mining.said('"reasons": {"Redis": "')
         assert mining.health() == "NOT_SERVING"
         redis = subprocess.Popen(
             ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)],

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
 
+from deploy.local import kafka
 from deploy.local.lifecycle import LocalStack, StackError, private_stack
 from deploy.local.ports import Ports, is_free
 from deploy.local.processes import marked_processes
@@ -243,6 +245,15 @@ def test_the_command_line_brings_a_stack_up_and_down(tmp_path: Path) -> None:
     finally:
         assert run("down").returncode == 0
     assert run("status").returncode == 3
+
+
+def test_kafka_takes_a_cluster_id_that_looks_like_an_option(tmp_path: Path) -> None:
+    """One folder in 64 has one that begins with a dash."""
+    specs = (StackSpec(state=tmp_path / str(number)) for number in count())
+    spec = next(spec for spec in specs if kafka.cluster_id(spec).startswith("-"))
+    kafka.prepare(spec)
+    meta = (spec.state / "kafka-0" / "log" / "meta.properties").read_text()
+    assert f"cluster.id={kafka.cluster_id(spec)}" in meta.splitlines()
 
 
 @pytest.mark.slow
