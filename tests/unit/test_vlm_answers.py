@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.core.phrases import normalise
@@ -54,6 +54,7 @@ words = st.sampled_from(["bus", "car", "lamp", "red chair", "old wooden table", 
 
 
 @settings(deadline=None)
+@example(value=[2**53 + 1, -(2**64)], indent=None)
 @given(value=st.lists(json_values) | st.dictionaries(st.text(), json_values), indent=st.none() | st.just(2))
 def test_valid_json_is_read_exactly_and_without_a_repair(value: Any, indent: int | None) -> None:
     for ascii_only in (True, False):

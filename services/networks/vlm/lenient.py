@@ -19,6 +19,8 @@ import re
 from dataclasses import dataclass
 
 MOST_DEPTH = 16
+_EXACT_DIGITS = 600
+"""Whole numbers of so many digits are read exactly; Python itself may refuse those of over 640."""
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _LITERALS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
@@ -41,7 +43,7 @@ class Text:
     end: int
 
 
-Value = Text | float | bool | None | list["Value"] | dict[str, "Value"]
+Value = Text | int | float | bool | None | list["Value"] | dict[str, "Value"]
 
 
 class _Cut(Exception):
@@ -161,7 +163,9 @@ class Reader:
             raise _Cut
         if number:
             self.at = number.end()
-            return float(number.group())
+            digits = number.group()
+            whole = digits.lstrip("-").isdecimal() and len(digits) <= _EXACT_DIGITS
+            return int(digits) if whole else float(digits)
         name = _NAME.match(self.text, self.at)
         if name is None or name.group() not in _LITERALS:
             if name is not None and name.end() == len(self.text):
