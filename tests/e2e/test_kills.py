@@ -22,6 +22,10 @@ from tests.e2e.counting import committed_per_topic, committed_results, exported_
 from tests.support.polling import eventually
 
 IMAGES = int(os.environ.get("TERCET_E2E_IMAGES", "96"))
+SERVICES = ("proposer", "segmenter", "verifier", "mining", "dataset")
+EACH = IMAGES // (len(SERVICES) + 1)
+"""Images of one job; there is one job for each strike."""
+OPTIONS = JobOptions(stage="automatic", hard_negatives=3)
 PIPELINE = (topics.IMAGES_SUBMITTED, topics.IMAGES_PROPOSED, topics.IMAGES_SEGMENTED, topics.IMAGES_VERIFIED)
 
 
@@ -29,26 +33,8 @@ def finished(job: Job) -> int:
     return sum(job.counts.get(state, 0) for state in ("in_review", "complete", "failed"))
 
 
-def await_finished(client: Client, job_id: str, due: int) -> None:
-    eventually(lambda: finished(client.job(job_id)) >= due, timeout=60 + 5 * IMAGES, interval=0.2)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(IMAGES, tmp_path_factory.mktemp("scenes"), seed=70_000_000) / "images"
-
-
-@pytest.mark.timeout(60 + 6 * IMAGES)
-@pytest.mark.parametrize("killing", [False, True], ids=["undisturbed", "killed"])
-def test_every_image_has_exactly_one_result(
-    stack: LocalStack, client: Client, scenes: Path, *, killing: bool
-) -> None:
-    started = time.monotonic()
-    job = client.submit(scenes, JobOptions(stage="automatic", hard_negatives=3))
-    assert (job.images, job.refused) == (IMAGES, [])
-
-    def restart_triton() -> None:
-        stack.restart("triton")
+def strikes(stack: LocalStack) -> list[Callable[[], object]]:
+    """kill -9 of each service, and a restart of Triton; each returns once there is a new process."""
 
     def kill(name: str) -> Callable[[], None]:
         def strike() -> None:
@@ -58,29 +44,50 @@ def test_every_image_has_exactly_one_result(
 
         return strike
 
-    strikes = [
-        kill("proposer"),
-        kill("segmenter"),
-        restart_triton,
-        kill("verifier"),
-        kill("mining"),
-        kill("dataset"),
-    ]
-    for number, strike in enumerate(strikes if killing else []):
-        # Spread over the run: each strike falls while images are still on their way.
-        due = IMAGES * (number + 1) // (len(strikes) + 2)
-        await_finished(client, job.id, due)
-        assert finished(client.job(job.id)) < IMAGES, "over before the last strike: submit more images"
-        strike()
+    made: list[Callable[[], object]] = [kill(name) for name in SERVICES]
+    made.insert(2, lambda: stack.restart("triton"))
+    return made
 
-    done = client.wait(job.id, timeout=60 + 5 * IMAGES)
-    assert done.failures == []
-    assert finished(done) == IMAGES
-    print(f"{IMAGES} images, killing={killing}: {time.monotonic() - started:.0f} s")
 
-    once = Counter(dict.fromkeys((image.image_id for image in client.job_images(job.id)), 1))
-    assert len(once) == IMAGES
+def await_finished(client: Client, job_id: str, due: int) -> None:
+    eventually(lambda: finished(client.job(job_id)) >= due, timeout=60 + 5 * IMAGES, interval=0.2)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = write_dataset(IMAGES, tmp_path_factory.mktemp("scenes"), seed=70_000_000) / "images"
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.timeout(60 + 6 * IMAGES)
+@pytest.mark.parametrize("killing", [False, True], ids=["undisturbed", "killed"])
+def test_every_image_has_exactly_one_result(
+    stack: LocalStack, client: Client, scenes: list[Path], *, killing: bool
+) -> None:
+    started = time.monotonic()
+    jobs: list[str] = []
+    for number, strike in enumerate(strikes(stack)):
+        # Each strike falls on a pipeline that is full from end to end, however fast it is: the next job comes
+        # when half of the one before it is through.
+        if jobs:
+            await_finished(client, jobs[-1], EACH // 2)
+        job = client.submit(scenes[number * EACH : (number + 1) * EACH], OPTIONS)
+        assert (job.images, job.refused) == (EACH, [])
+        jobs.append(job.id)
+        if killing:
+            assert finished(client.job(job.id)) < EACH
+            strike()
+
+    for job_id in jobs:
+        done = client.wait(job_id, timeout=60 + 5 * IMAGES)
+        assert done.failures == []
+        assert finished(done) == EACH
+    print(f"{EACH * len(jobs)} images, killing={killing}: {time.monotonic() - started:.0f} s")
+
     bootstrap = stack.spec.kafka_bootstrap
-    assert committed_results(bootstrap, job.id) == once
-    assert committed_per_topic(bootstrap, PIPELINE, job.id) == dict.fromkeys(PIPELINE, once)
-    assert exported_images(client, job.id) == once
+    for job_id in jobs:
+        once = Counter(dict.fromkeys((image.image_id for image in client.job_images(job_id)), 1))
+        assert len(once) == EACH
+        assert committed_results(bootstrap, job_id) == once
+        assert committed_per_topic(bootstrap, PIPELINE, job_id) == dict.fromkeys(PIPELINE, once)
+        assert exported_images(client, job_id) == once
