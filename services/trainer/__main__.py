@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import typer
 
+from services.networks.errors import ModelError
 from services.networks.precision import choose_device, choose_dtype
 from services.trainer.fitting import fit as run_fit
 from services.trainer.fitting import restore_network
@@ -82,6 +83,9 @@ def fit(
     repository: Repository = ROOT / "model_repository",
     export: Annotated[bool, typer.Option(help="write the weights to the repository afterwards")] = False,
     fresh: Annotated[bool, typer.Option(help="start anew even if there is a checkpoint")] = False,
+    served: Annotated[
+        bool, typer.Option(help="start from the weights that the repository serves, if anew")
+    ] = False,
     compiled: Annotated[
         bool | None,
         typer.Option(help="torch.compile the towers; by default on CUDA (a CPU gains nothing)"),
@@ -93,6 +97,11 @@ def fit(
     if compiled if compiled is not None else recipe.around.device.type == "cuda":
         for module in recipe.dearest():
             module.compile()
+    if served:
+        try:
+            recipe.start_from(repository / network / "1")
+        except ModelError as fault:
+            raise typer.BadParameter(str(fault)) from fault
     history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh)
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:

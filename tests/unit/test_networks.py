@@ -142,10 +142,38 @@ def test_a_rim_is_the_outermost_pixel() -> None:
     mask = torch.zeros(1, 1, 9, 9)
     mask[..., 2:7, 2:7] = 1
     assert int(rims(mask).sum()) == 16
-    sheet = mask_sheet(torch.cat([mask[0], mask[0].roll(1, -1)]))
-    assert sheet.shape == (2, 9, 9)
-    assert int(sheet[0].sum()) == 30
-    assert mask_sheet(torch.zeros(0, 9, 9)).shape == (2, 9, 9)
+
+
+def test_a_sheet_shows_union_rims_and_whose_each_pixel_is() -> None:
+    masks = torch.zeros(2, 36, 36)
+    masks[0, 6:18, 3:15] = 1
+    masks[1, 24:30, 21:33] = 1
+    sheet = mask_sheet(masks)
+    assert sheet.shape == (4, 12, 12)
+    assert float(sheet[0].sum()) * 9 == pytest.approx(12 * 12 + 6 * 12)
+    assert float(sheet[1].sum()) * 9 == pytest.approx(4 * 11 + 2 * (12 + 4))
+    # In quarters of 36 pixels: the first column of 3 pixels of a mask 12 wide is 4.5 left of its centre.
+    assert float(sheet[2, 3, 1]) == pytest.approx(-4.5 / 9)
+    assert float(sheet[3, 8, 7]) == pytest.approx(-1.5 / 9)
+    assert not sheet[:, masks.amax(0)[1::3, 1::3] == 0].any()
+    assert not mask_sheet(torch.zeros(0, 36, 36)).any()
+
+
+def test_a_sheet_tells_one_mask_over_two_objects_from_two_masks() -> None:
+    apart = torch.zeros(2, 36, 36)
+    apart[0, 3:12, 3:12] = 1
+    apart[1, 24:33, 24:33] = 1
+    two, one = mask_sheet(apart), mask_sheet(apart.amax(0)[None])
+    assert torch.equal(two[:2], one[:2])
+    assert float(two[2:].abs().max()) <= 4.5 / 9 < 9 / 9 <= float(one[2:].abs().max())
+
+
+def test_where_masks_overlap_a_sheet_shows_the_smallest() -> None:
+    masks = torch.zeros(2, 36, 36)
+    masks[0] = 1
+    masks[1, 0:6, 0:6] = 1
+    for order in (masks, masks.flip(0)):
+        assert float(mask_sheet(order)[2, 0, 0]) == pytest.approx(-1.5 / 9)
 
 
 def test_a_written_phrase_is_not_written_again() -> None:

@@ -17,7 +17,7 @@ from services.networks.errors import ModelError
 from services.networks.grounder.architecture import TINY_SIDE
 from services.networks.tensors import Request, bytes_tensor
 from services.networks.verifier import shortcut
-from services.networks.verifier.architecture import QUESTION_LENGTH, TASKS, Verifier
+from services.networks.verifier.architecture import QUESTION_LENGTH, TASKS, Verifier, empty_sheets
 from services.networks.verifier.served import ServedVerifier
 from services.networks.verifier.views import mask_sheet
 from services.trainer.phrase_bank import scene_tokenizer
@@ -58,7 +58,7 @@ def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
     ids, attention = _words()
     sheets = _sheets()
     images = network.encode_images(torch.randn(2, 3, TINY_SIDE, TINY_SIDE))
-    bare = network.lay_masks(images, torch.zeros(1, 2, TINY_SIDE, TINY_SIDE)).tokens
+    bare = network.lay_masks(images, empty_sheets(1)).tokens
     for row in range(2):
         image = images.take(slice(row, row + 1))
         whole = network.lay_masks(image.take(torch.zeros(3, dtype=torch.long)), sheets)
@@ -75,7 +75,7 @@ def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
 def test_empty_sheets_share_one_memory(network: Verifier) -> None:
     ids, attention = _words()
     image = network.encode_images(torch.randn(1, 3, TINY_SIDE, TINY_SIDE))
-    empty = torch.zeros(3, 2, TINY_SIDE, TINY_SIDE)
+    empty = empty_sheets(3)
     memory = shortcut.laid(network, image, network.lay_masks(image, empty[:1]).tokens, empty)
     assert len(memory.tokens) == len(memory.covered) == 1
     shared = shortcut.answer(network, "nv", memory, ids, attention)

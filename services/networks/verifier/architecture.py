@@ -17,13 +17,14 @@ from torch.nn import functional
 from services.networks.grounder.architecture import (
     TEXT_WIDTH,
     TINY_PATCH,
+    TINY_SIDE,
     TINY_STEM,
     TINY_WIDTH,
     build_tiny,
     detection_features,
     embed_phrases,
 )
-from services.networks.verifier.views import CROP_SIDE
+from services.networks.verifier.views import CROP_SIDE, SHEET_CHANNELS, SHEET_STRIDE, mask_sheet
 
 TASKS = ("mv", "ev", "nv")
 CHOICES = {
@@ -34,6 +35,7 @@ CHOICES = {
 DECODER_LAYERS = 2
 QUESTION_LENGTH = 8
 CROP_GRID = CROP_SIDE // TINY_PATCH
+SHEET_PATCH = TINY_PATCH // SHEET_STRIDE
 COVERED = 0.35
 """A token counts as covered from this share of its pixels on."""
 
@@ -89,11 +91,11 @@ class Verifier(nn.Module):
     def __init__(self, vocabulary: int, pad: int, bos: int, eos: int) -> None:
         super().__init__()
         self.owl = build_tiny(vocabulary, pad, bos, eos)
-        del self.owl.box_head, self.owl.objectness_head
+        del self.owl.box_head, self.owl.objectness_head, self.owl.owlv2.visual_projection
         self.crop_position_embed = nn.Parameter(torch.randn(2 * CROP_GRID**2, TINY_WIDTH) * 0.02)
         first, stride = TINY_STEM["widths"][0], TINY_STEM["strides"][0]
         self.crop_mask_stem = nn.ModuleList([nn.Conv2d(2, first, 5, stride, 2, bias=False) for _ in range(2)])
-        self.sheet_embed = nn.Conv2d(2, TINY_WIDTH, TINY_PATCH, TINY_PATCH)
+        self.sheet_embed = nn.Conv2d(SHEET_CHANNELS, TINY_WIDTH, SHEET_PATCH, SHEET_PATCH)
         self.sheet_mix = nn.Sequential(
             nn.LayerNorm(TINY_WIDTH),
             nn.Linear(TINY_WIDTH, TINY_WIDTH),
@@ -147,7 +149,7 @@ class Verifier(nn.Module):
         )
 
     def lay_masks(self, whole: Memory, sheets: Tensor) -> Memory:
-        """Whole images' memories with mask sheets [N, 2, 252, 252] laid over them."""
+        """Whole images' memories with mask sheets [N, 4, 84, 84] laid over them."""
         laid = whole.tokens + self.sheet_embed(sheets).flatten(2).transpose(1, 2)
         return replace(whole, tokens=laid + self.sheet_mix(laid), covered=sheet_coverage(sheets))
 
@@ -182,9 +184,14 @@ class Verifier(nn.Module):
         return logits.float(), fits
 
 
+def empty_sheets(count: int) -> Tensor:
+    """Mask sheets [N, 4, 84, 84] without masks."""
+    return mask_sheet(torch.zeros(0, TINY_SIDE, TINY_SIDE)).repeat(count, 1, 1, 1)
+
+
 def sheet_coverage(sheets: Tensor) -> Tensor:
-    """Share of each token [N, T] under the masks of sheets [N, 2, S, S]."""
-    return functional.avg_pool2d(sheets[:, 0], TINY_PATCH).flatten(1)
+    """Share of each token [N, T] under the masks of sheets [N, 4, S, S]."""
+    return functional.avg_pool2d(sheets[:, 0], SHEET_PATCH).flatten(1)
 
 
 def strongest_fits(fits: Tensor, covered: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from services.networks.verifier.architecture import (
     TASKS,
     Memory,
     Verifier,
+    empty_sheets,
     normalise,
     normalise_crops,
 )
@@ -135,8 +136,7 @@ class ServedVerifier(BatchedModel[Case]):
             pixels = normalise(torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2))
             with autocast(self._device, self._dtype):
                 encoded = self._network.encode_images(pixels)
-                empty = torch.zeros(1, 2, TINY_SIDE, TINY_SIDE, device=self._device)
-                bare = self._network.lay_masks(encoded, empty).tokens
+                bare = self._network.lay_masks(encoded, empty_sheets(1).to(self._device)).tokens
             rows = [slice(row, row + 1) for row in range(len(unknown))]
             found |= {key: (encoded.take(row), bare[row]) for key, row in zip(unknown, rows, strict=True)}
         with self._lock:
@@ -179,7 +179,7 @@ class ServedVerifier(BatchedModel[Case]):
         """Logits [P, 6 or 2] of whole-image questions."""
         if image is None:
             return torch.zeros(0, len(CHOICES[case.task]))
-        sheets = torch.zeros(len(case.phrases), 2, TINY_SIDE, TINY_SIDE)
+        sheets = empty_sheets(len(case.phrases))
         small = [self._shrink(mask) for mask in case.masks]
         for phrase in set(case.owner.tolist()):
             mine = [mask for mask, owner in zip(small, case.owner, strict=True) if owner == phrase]

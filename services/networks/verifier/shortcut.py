@@ -26,7 +26,7 @@ from services.networks.verifier.architecture import DecoderLayer, Memory, Verifi
 
 
 def laid(network: Verifier, whole: Memory, bare: Tensor, sheets: Tensor) -> Memory:
-    """The memory of one image, `whole` [1, T, ...], with mask sheets [N, 2, S, S] laid over it: what
+    """The memory of one image, `whole` [1, T, ...], with mask sheets [N, 4, S, S] laid over it: what
     `Verifier.lay_masks` gives. `bare` [1, T, D] are its tokens with an empty sheet. One row stands for all
     where every sheet is empty.
     """

@@ -13,6 +13,8 @@ CLOSE, WIDE = 1.3, 3.0
 """Side of the zoomed-in and the zoomed-out crop, in sides of the mask's box."""
 SMALLEST = 16.0
 """No crop shows fewer pixels along a side."""
+SHEET_CHANNELS, SHEET_STRIDE = 4, 3
+"""Channels of a mask sheet, and how many pixels of the network's size one of its pixels stands for."""
 
 
 def rims(masks: Tensor) -> Tensor:
@@ -63,10 +65,30 @@ def mask_crops(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def mask_sheet(masks: Tensor) -> Tensor:
-    """Two channels [2, S, S] of float masks [M, S, S] at the network's size: their union, and the rim of
-    each.
+    """Four channels [4, S / 3, S / 3] of float masks [M, S, S] at the network's size: their union, the rim of
+    each, and how far right and below the centre of its mask's box a pixel lies, in quarters of S.
+
+    The last two tell one mask over two objects from two masks: union and rims are the same there. Where masks
+    overlap, the smallest counts.
     """
+    side = masks.shape[-1]
     if not len(masks):
-        return torch.zeros(2, *masks.shape[1:])
+        return torch.zeros(SHEET_CHANNELS, side // SHEET_STRIDE, side // SHEET_STRIDE)
     hard = masks.round()
-    return torch.stack([hard.amax(0), rims(hard[:, None])[:, 0].amax(0)])
+    sheet = torch.cat([hard.amax(0)[None], rims(hard[:, None]).amax(0), _offsets(hard)])
+    return functional.avg_pool2d(sheet, SHEET_STRIDE)
+
+
+def _offsets(masks: Tensor) -> Tensor:
+    """Offsets [2, S, S], x before y, of each pixel from its mask's centre; 0 outside the masks."""
+    line = torch.arange(masks.shape[-1], dtype=torch.float32) + 0.5
+    centres = torch.stack([_middles(masks.amax(1), line), _middles(masks.amax(2), line)])
+    owner = torch.where(masks > 0, masks.sum((1, 2))[:, None, None], torch.inf).argmin(0)
+    places = torch.stack(torch.meshgrid(line, line, indexing="xy"))
+    return (places - centres[:, owner]) * masks.amax(0) * 4 / masks.shape[-1]
+
+
+def _middles(shadows: Tensor, line: Tensor) -> Tensor:
+    """The middle [M] of each mask's shadow [M, S] on an axis; anything where it is empty."""
+    ends = [torch.where(shadows > 0, line, sign * torch.inf) for sign in (1, -1)]
+    return ((ends[0].amin(1) + ends[1].amax(1)) / 2).nan_to_num()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from services.networks.checkpoints import load_into
 from services.trainer.scenes import Batch, TrainingScenes
 
 Metrics = dict[str, float]
@@ -33,6 +34,8 @@ class Recipe(ABC):
     """One network's losses, measures and export."""
 
     name: ClassVar[str]
+    weights: ClassVar[str] = "model.safetensors"
+    """The file of weights beside the served model."""
     batch_size: ClassVar[int] = 16
     clip: ClassVar[float] = 1.0
 
@@ -43,6 +46,10 @@ class Recipe(ABC):
     @abstractmethod
     def network(self) -> nn.Module:
         """What is trained, auxiliary heads included."""
+
+    @abstractmethod
+    def served(self) -> nn.Module:
+        """What of it is served, as exported: without the heads that only help to learn."""
 
     @abstractmethod
     def dearest(self) -> list[nn.Module]:
@@ -63,6 +70,10 @@ class Recipe(ABC):
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write what serving loads, in half precision, to `folder`."""
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights that `folder` serves; raises `ModelError` if it has none, or others."""
+        load_into(self.served(), folder / self.weights)
 
     def batches(self, scenes: TrainingScenes) -> Iterator[Batch]:
         """Endless training batches."""

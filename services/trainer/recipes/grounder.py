@@ -69,6 +69,9 @@ class GrounderRecipe(Recipe):
     def network(self) -> nn.Module:
         return self.both
 
+    def served(self) -> nn.Module:
+        return self.owl
+
     def dearest(self) -> list[nn.Module]:
         return [self.owl.owlv2.vision_model]
 
@@ -224,7 +227,7 @@ class GrounderRecipe(Recipe):
         """A directory as transformers saves one, and `tercet.json` with what serving adds to it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.owl.config.save_pretrained(folder)
-        save_half(self.owl, folder / "model.safetensors")
+        save_half(self.served(), folder / self.weights)
         scene_tokenizer().save_pretrained(folder)
         preprocessing = {
             "image_mean": [0.5] * 3,

@@ -72,6 +72,10 @@ class ProposerRecipe(Recipe):
         network: nn.Module = self.llava
         return network
 
+    def served(self) -> nn.Module:
+        served: nn.Module = self.llava
+        return served
+
     def dearest(self) -> list[nn.Module]:
         return [self.llava.model.vision_tower, self.llava.model.language_model]
 
@@ -187,7 +191,7 @@ class ProposerRecipe(Recipe):
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.llava.config.save_pretrained(folder)
-        save_half(self.llava, folder / "model.safetensors")
+        save_half(self.served(), folder / self.weights)
         self.tokenizer.save_pretrained(folder)
         extra = {"name": "llava-tiny", "phrase_threshold": round(self.threshold(), 4)}
         (folder / "tercet.json").write_text(json.dumps(extra), "utf-8")

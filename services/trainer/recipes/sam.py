@@ -34,6 +34,7 @@ class SamRecipe(Recipe):
     """
 
     name = "sam"
+    weights = "weights.safetensors"
     batch_size = 8
 
     def __init__(self, around: Surroundings) -> None:
@@ -44,6 +45,10 @@ class SamRecipe(Recipe):
 
     def network(self) -> nn.Module:
         return self.both
+
+    def served(self) -> nn.Module:
+        served: nn.Module = self.sam
+        return served
 
     def dearest(self) -> list[nn.Module]:
         return [self.sam.image_encoder]
@@ -184,7 +189,7 @@ class SamRecipe(Recipe):
         }
 
     def export(self, folder: Path) -> None:
-        save_half(self.sam, folder / "weights.safetensors")
+        save_half(self.served(), folder / self.weights)
 
     def batches(self, scenes: TrainingScenes) -> Iterator[Batch]:
         for batch in scenes.shuffled(self.batch_size, self.around.rng):

@@ -20,6 +20,7 @@ from services.networks.verifier.architecture import (
     CHOICES,
     QUESTION_LENGTH,
     Verifier,
+    empty_sheets,
     normalise,
     normalise_crops,
 )
@@ -49,6 +50,7 @@ class VerifierRecipe(Recipe):
     """
 
     name = "verifier"
+    weights = "weights.safetensors"
     batch_size = 8
 
     def __init__(self, around: Surroundings) -> None:
@@ -60,6 +62,9 @@ class VerifierRecipe(Recipe):
         self._learning_wholes = True
 
     def network(self) -> nn.Module:
+        return self.verifier
+
+    def served(self) -> nn.Module:
         return self.verifier
 
     def dearest(self) -> list[nn.Module]:
@@ -190,7 +195,7 @@ class VerifierRecipe(Recipe):
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_half(self.verifier, folder / "weights.safetensors")
+        save_half(self.served(), folder / self.weights)
         self.tokenizer.save_pretrained(folder)
         temperatures = {}
         if self.calibration_scenes is not None:
@@ -223,7 +228,7 @@ def draw_cases(
 
 def _sheet(masks: Tensor) -> Tensor:
     if not len(masks):
-        return torch.zeros(2, TINY_SIDE, TINY_SIDE)
+        return empty_sheets(1)[0]
     small = functional.interpolate(
         masks[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
     )[:, 0]
