@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from services.trainer.muon import Muon
+
 WARM_UP = 0.03
 FALL = 0.5
 """Share of the run over which the rate falls at its end."""
@@ -43,11 +45,7 @@ def optimisers(
         )
     ]
     if matrices:
-        made.append(
-            torch.optim.Muon(
-                matrices, lr=matrix_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        made.append(Muon(matrices, lr=matrix_rate, weight_decay=weight_decay))
     for optimiser in made:
         for group in optimiser.param_groups:
             group["base"] = group["lr"]
