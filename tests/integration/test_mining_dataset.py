@@ -53,11 +53,11 @@ from tercet.v1 import (
     records_pb2,
 )
 from tests.support import runs
+from tests.support.dataset_logs import Log, Scene, stage_2_job
+from tests.support.hand_fed_dataset import Service
+from tests.support.mining_desks import Desk, history, publish, run_view_worker, take, undo
 from tests.support.polling import eventually
 from tests.support.views import dump
-from tests.unit.test_dataset_view import Log, Scene, Service, stage_2_job
-from tests.unit.test_leases import Desk, run_view_worker
-from tests.unit.test_undo import history, publish, take, undo
 
 REVIEW = concepts_pb2.VERDICT_REVIEW
 ACCEPT, EDIT = records_pb2.DECISION_KIND_ACCEPT, records_pb2.DECISION_KIND_EDIT

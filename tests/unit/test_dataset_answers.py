@@ -12,7 +12,8 @@ from services.core.errors import InvalidInput, NotFound, Overloaded
 from services.kit.bus.topics import JOBS_EVENTS
 from tercet.v1 import dataset_pb2, records_pb2
 from tests.support import runs
-from tests.unit.test_dataset_view import Log, Scene, Service, created
+from tests.support.dataset_logs import Log, Scene, created
+from tests.support.hand_fed_dataset import Service
 
 SACO = dataset_pb2.EXPORT_FORMAT_SACO
 

@@ -7,7 +7,8 @@ import threading
 from services.kit.bus.topics import IMAGES_PROPOSED, IMAGES_SEGMENTED, IMAGES_SUBMITTED, JOBS_EVENTS
 from tercet.v1 import records_pb2
 from tests.support import runs
-from tests.unit.test_dataset_view import Log, Service, created
+from tests.support.dataset_logs import Log, created
+from tests.support.hand_fed_dataset import Service
 
 IMAGES = 40
 

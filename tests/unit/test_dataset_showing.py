@@ -26,7 +26,8 @@ from services.mining import domain as mining
 from services.mining.priority import Weights
 from tercet.v1 import concepts_pb2, dataset_pb2, records_pb2
 from tests.support import runs
-from tests.unit.test_dataset_view import STAGE_2, STAGE_3, START_MS, Log, Service, cancelled, created
+from tests.support.dataset_logs import STAGE_2, STAGE_3, START_MS, Log, cancelled, created
+from tests.support.hand_fed_dataset import Service
 
 STAGE_1 = concepts_pb2.STAGE_ASSISTED_MANUAL
 ACCEPT, REVIEW, REJECT = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,9 +12,8 @@ from services.mining import workers
 from services.mining.view import PREFIX
 from tercet.v1 import concepts_pb2, mining_pb2, records_pb2
 from tests.support import runs
+from tests.support.mining_desks import Desk, publish, run_view_worker, take, undo
 from tests.support.views import dump
-from tests.unit.test_leases import Desk, run_view_worker
-from tests.unit.test_undo import publish, take, undo
 
 REVIEW = concepts_pb2.VERDICT_REVIEW
 ACCEPT, REJECT, EDIT = (
@@ -24,13 +23,6 @@ ACCEPT, REJECT, EDIT = (
 )
 EXHAUSTIVITY = records_pb2.TASK_TYPE_EXHAUSTIVITY
 GOLD = runs.run("job-gold", stage=concepts_pb2.STAGE_ASSISTED_MANUAL, tier=concepts_pb2.TIER_GOLD)
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk()
-    yield made
-    made.bus.close()
 
 
 def write(
