@@ -23,8 +23,6 @@ from tests.support.polling import eventually
 
 IMAGES = int(os.environ.get("TERCET_E2E_IMAGES", "96"))
 SERVICES = ("proposer", "segmenter", "verifier", "mining", "dataset")
-EACH = IMAGES // (len(SERVICES) + 1)
-"""Images of one job; there is one job for each strike."""
 OPTIONS = JobOptions(stage="automatic", hard_negatives=3)
 PIPELINE = (topics.IMAGES_SUBMITTED, topics.IMAGES_PROPOSED, topics.IMAGES_SEGMENTED, topics.IMAGES_VERIFIED)
 
@@ -65,29 +63,31 @@ def test_every_image_has_exactly_one_result(
     stack: LocalStack, client: Client, scenes: list[Path], *, killing: bool
 ) -> None:
     started = time.monotonic()
-    jobs: list[str] = []
-    for number, strike in enumerate(strikes(stack)):
+    blows = strikes(stack)
+    jobs: dict[str, int] = {}
+    for number, strike in enumerate(blows):
         # Each strike falls on a pipeline that is full from end to end, however fast it is: the next job comes
         # when half of the one before it is through.
-        if jobs:
-            await_finished(client, jobs[-1], EACH // 2)
-        job = client.submit(scenes[number * EACH : (number + 1) * EACH], OPTIONS)
-        assert (job.images, job.refused) == (EACH, [])
-        jobs.append(job.id)
+        for job_id in list(jobs)[-1:]:
+            await_finished(client, job_id, jobs[job_id] // 2)
+        images = scenes[number * IMAGES // len(blows) : (number + 1) * IMAGES // len(blows)]
+        job = client.submit(images, OPTIONS)
+        assert (job.images, job.refused) == (len(images), [])
+        jobs[job.id] = len(images)
         if killing:
-            assert finished(client.job(job.id)) < EACH
+            assert finished(client.job(job.id)) < len(images)
             strike()
 
-    for job_id in jobs:
+    for job_id, count in jobs.items():
         done = client.wait(job_id, timeout=60 + 5 * IMAGES)
         assert done.failures == []
-        assert finished(done) == EACH
-    print(f"{EACH * len(jobs)} images, killing={killing}: {time.monotonic() - started:.0f} s")
+        assert finished(done) == count
+    print(f"{sum(jobs.values())} images, killing={killing}: {time.monotonic() - started:.0f} s")
 
     bootstrap = stack.spec.kafka_bootstrap
-    for job_id in jobs:
+    for job_id, count in jobs.items():
         once = Counter(dict.fromkeys((image.image_id for image in client.job_images(job_id)), 1))
-        assert len(once) == EACH
+        assert len(once) == count
         assert committed_results(bootstrap, job_id) == once
         assert committed_per_topic(bootstrap, PIPELINE, job_id) == dict.fromkeys(PIPELINE, once)
         assert exported_images(client, job_id) == once

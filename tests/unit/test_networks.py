@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,3 +200,9 @@ def test_the_tokenizer_ends_with_the_highest_number() -> None:
     assert tokenizer.unk_token_id in ids[1]
     with pytest.raises(ValueError, match="twice"):
         word_tokenizer(["red", "red"])
+
+
+def test_the_bundled_weights_are_under_25_megabytes_together() -> None:
+    weights = sorted((Path(__file__).parents[2] / "model_repository").glob("*/1/*.safetensors"))
+    assert len(weights) == 4
+    assert sum(file.stat().st_size for file in weights) < 25_000_000
