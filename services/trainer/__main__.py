@@ -86,6 +86,9 @@ def fit(
     served: Annotated[
         bool, typer.Option(help="start from the weights that the repository serves, if anew")
     ] = False,
+    rate: Annotated[
+        float, typer.Option(help="times the recipe's learning rates; below 1 to refine weights that are good")
+    ] = 1.0,
     compiled: Annotated[
         bool | None,
         typer.Option(help="torch.compile the towers; by default on CUDA (a CPU gains nothing)"),
@@ -102,7 +105,7 @@ def fit(
             recipe.start_from(repository / network / "1")
         except ModelError as fault:
             raise typer.BadParameter(str(fault)) from fault
-    history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh)
+    history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh, rate=rate)
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
         recipe.calibration_scenes = _open(scenes)

@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from services.trainer.curves import draw_curves
-from services.trainer.optimisation import rate_factor, set_rate
+from services.trainer.optimisation import groups, rate_factor, set_rate
 from services.trainer.recipes.base import Metrics, Recipe
 from services.trainer.scenes import TrainingScenes
 
-LONGEST_STEP = 5.0
+LONGEST_STEP = 60.0
 """A step counts for at most so many seconds of the budget, so that a stopped and continued process loses
 none.
 """
@@ -35,19 +35,28 @@ class History:
 
 
 def fit(
-    recipe: Recipe, scenes: TrainingScenes, folder: Path, minutes: float, *, fresh: bool = False
+    recipe: Recipe,
+    scenes: TrainingScenes,
+    folder: Path,
+    minutes: float,
+    *,
+    fresh: bool = False,
+    rate: float = 1.0,
 ) -> History:
     """Train for `minutes` more, going on from the checkpoint in `folder` if there is one (unless `fresh`).
 
-    Each call runs one full cycle of the learning rate. An interrupted call leaves a checkpoint at most a
-    minute old.
+    Each call runs one full cycle of the learning rate, `rate` times the recipe's at its highest. An
+    interrupted call leaves a checkpoint at most a minute old.
     """
     network = recipe.network()
     made = recipe.optimisers()
+    highest = [group["base"] for group in groups(made)]
     history = History()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists() and not fresh:
         history = _restore(checkpoint, network, made)
+    for group, full in zip(groups(made), highest, strict=True):
+        group["base"] = full * rate
     folder.mkdir(parents=True, exist_ok=True)
     budget, spent, saved = minutes * 60, 0.0, 0.0
     recent: dict[str, list[float]] = {}

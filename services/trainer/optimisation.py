@@ -4,7 +4,8 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,10 +47,15 @@ def optimisers(
     ]
     if matrices:
         made.append(Muon(matrices, lr=matrix_rate, weight_decay=weight_decay))
-    for optimiser in made:
-        for group in optimiser.param_groups:
-            group["base"] = group["lr"]
+    for group in groups(made):
+        group["base"] = group["lr"]
     return made
+
+
+def groups(made: Iterable[torch.optim.Optimizer]) -> Iterator[dict[str, Any]]:
+    """The optimisers' groups of parameters."""
+    for optimiser in made:
+        yield from optimiser.param_groups
 
 
 def rate_factor(progress: float) -> float:
@@ -61,6 +67,5 @@ def rate_factor(progress: float) -> float:
 
 def set_rate(made: list[torch.optim.Optimizer], factor: float) -> None:
     """Scale every group's learning rate."""
-    for optimiser in made:
-        for group in optimiser.param_groups:
-            group["lr"] = group["base"] * factor
+    for group in groups(made):
+        group["lr"] = group["base"] * factor

@@ -31,11 +31,16 @@ A_STEP = 1e-9
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> TrainingScenes:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     for _ in write_arrays(folder, 16, 0):
         pass
-    return TrainingScenes(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(arrays: Path) -> TrainingScenes:
+    return TrainingScenes(arrays)
 
 
 def recipe_of(name: Network, seed: int = 3) -> Recipe:
@@ -85,11 +90,25 @@ def test_a_fit_goes_on_where_it_stopped_and_its_export_serves(
     second.calibration_scenes = scenes
     assert all(math.isfinite(value) for value in second.evaluate(scenes, 8).values())
     second.export(tmp_path / name / "1")
+    third = recipe_of(name, seed=5)
+    third.start_from(tmp_path / name / "1")
+    for key, value in second.served().state_dict().items():
+        half = value.half().to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(third.served().state_dict()[key], half), key
+
     scene = make_scene(5, SceneSettings())
     (answer,) = load(name, NetworkSettings(repository=tmp_path)).execute([request_of(name, scene)])
     assert not isinstance(answer, ModelError)
     # Only `calibrate-score` gives a verifier the two tables.
     assert set(answer) == {output for output in OUTPUTS[name] if not output.endswith("_calibration")}
+
+
+def test_a_share_of_the_learning_rate_is_of_the_recipes(scenes: TrainingScenes, tmp_path: Path) -> None:
+    for rate in (1.0, 0.1, 0.1):
+        fit(recipe_of("sam"), scenes, tmp_path, A_STEP, rate=rate)
+        checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        bases = [group["base"] for made in checkpoint["optimisers"] for group in made["param_groups"]]
+        assert max(bases) == pytest.approx(1.5e-3 * rate)
 
 
 # What torch's tracer looks at is its own affair.
@@ -105,7 +124,7 @@ def test_compiled_modules_compute_the_same(scenes: TrainingScenes, name: Network
     torch.testing.assert_close(loss_of(recipe, batch), plain, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_missing_is_said(tmp_path: Path, scenes: TrainingScenes) -> None:
+def test_what_is_missing_is_said(tmp_path: Path, arrays: Path) -> None:
     asked = ["sam", "--scenes", str(tmp_path), "--work", str(tmp_path), "--minutes", "0.1"]
     done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
     assert done.exit_code == 2
@@ -113,3 +132,7 @@ def test_what_is_missing_is_said(tmp_path: Path, scenes: TrainingScenes) -> None
     done = CliRunner().invoke(app, ["evaluate", *asked[:-2]], env={"COLUMNS": "300"})
     assert done.exit_code == 2
     assert "does not exist: fit sam first" in done.output
+    asked = ["sam", "--scenes", str(arrays), "--served", "--repository", str(tmp_path), "--minutes", "0.1"]
+    done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
+    assert done.exit_code == 2
+    assert "weights.safetensors does not exist" in done.output
