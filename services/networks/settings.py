@@ -63,7 +63,9 @@ class NetworkSettings(BaseSettings):
         "is the bundled one",
     )
     embeddings_kept: int = Field(
-        64, ge=0, description="image embeddings kept by SAM, least recently used first out"
+        64,
+        ge=0,
+        description="image embeddings kept by SAM, and by OWLv2, least recently used first out",
     )
     sam_encoder: Literal["torch", "openvino"] = Field(
         "torch", description="what runs SAM's image encoder: torch, or openvino (CPU; the extra `openvino`)"

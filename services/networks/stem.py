@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 
-def fit_stem(embeddings: Any, config: Any) -> None:
+def fit_stem(embeddings: Any, config: Any) -> bool:
     """Replace the patch projection of a transformers vision tower where its config names a `conv_stem`
-    (keyword arguments of `ConvStem`); public checkpoints name none and stay as they are.
+    (keyword arguments of `ConvStem`), and say so; public checkpoints name none and stay as they are.
     """
     stem = getattr(config, "conv_stem", None)
     if stem:
         embeddings.patch_embedding = ConvStem(**stem)
+    return bool(stem)
 
 
 class ConvStem(nn.Module):
@@ -28,6 +29,8 @@ class ConvStem(nn.Module):
     def __init__(self, widths: Sequence[int], strides: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        self.ends: list[int] = []
+        """Where each stage ends among `layers`."""
         before = 3
         for width, stride, depth in zip(widths, strides, depths, strict=True):
             kernel = 2 * (stride // 2) + 3 if stride > 2 else 3
@@ -37,6 +40,7 @@ class ConvStem(nn.Module):
                 nn.GELU(),
                 *(Residual(width) for _ in range(depth)),
             ]
+            self.ends.append(len(layers))
             before = width
         self.layers = nn.Sequential(*layers)
         self.project = nn.Conv2d(before, before, 1)
@@ -54,6 +58,15 @@ class ConvStem(nn.Module):
         hidden = hidden if added is None else hidden + added
         embedded: Tensor = self.project(self.layers[1:](hidden))
         return embedded
+
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        """What every stage gives, finest first, and the embedding [B, width, H / stride, W / stride] last."""
+        hidden, found, start = pixels.contiguous(memory_format=torch.channels_last), [], 0
+        for end in self.ends:
+            hidden = self.layers[start:end](hidden)
+            found.append(hidden)
+            start = end
+        return [*found, self.project(hidden)]
 
 
 class Residual(nn.Module):

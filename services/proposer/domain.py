@@ -71,7 +71,7 @@ def _region(
 
 
 def model_phrases(
-    tensors: Mapping[str, NDArray[Any]], provenance: concepts_pb2.Provenance, *, limit: int
+    tensors: Mapping[str, NDArray[Any]], provenance: concepts_pb2.Provenance
 ) -> list[concepts_pb2.PhraseProposal]:
     """The proposer model's phrases, normalised, each once with its best score, best first.
 
@@ -80,13 +80,26 @@ def model_phrases(
     best: dict[str, float] = {}
     for phrase, score in _spelled(tensors["phrases"], tensors["phrase_scores"]):
         best[phrase] = max(score, best.get(phrase, 0.0))
-    ranked = sorted(best.items(), key=lambda item: -item[1])[:limit]
-    return [
-        concepts_pb2.PhraseProposal(
-            phrase=phrase, source=concepts_pb2.PHRASE_SOURCE_MODEL, score=score, provenance=provenance
-        )
-        for phrase, score in ranked
-    ]
+    ranked = sorted(best.items(), key=lambda item: -item[1])
+    return [_of_model(phrase, score, provenance) for phrase, score in ranked]
+
+
+def swept_phrases(
+    written: Sequence[concepts_pb2.PhraseProposal],
+    joined: Mapping[str, float],
+    provenance: concepts_pb2.Provenance,
+) -> list[concepts_pb2.PhraseProposal]:
+    """Proposals of joined phrases with their probability, in order: those written keep their provenance, the
+    others have the grounder's.
+    """
+    makers = {proposal.phrase: proposal.provenance for proposal in written}
+    return [_of_model(phrase, score, makers.get(phrase, provenance)) for phrase, score in joined.items()]
+
+
+def _of_model(phrase: str, score: float, provenance: concepts_pb2.Provenance) -> concepts_pb2.PhraseProposal:
+    return concepts_pb2.PhraseProposal(
+        phrase=phrase, source=concepts_pb2.PHRASE_SOURCE_MODEL, score=score, provenance=provenance
+    )
 
 
 def caller_phrases(

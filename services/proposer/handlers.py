@@ -20,10 +20,12 @@ from services.kit.inference.ports import Answer, Inference, Tensors, strings
 from services.kit.provenance import made_by
 from services.proposer import domain
 from services.proposer.settings import ProposerSettings
+from services.proposer.sweep import Sweep, presences
 from tercet.v1 import concepts_pb2, records_pb2
 
 SAM = "sam"
 CONCEPT_PROPOSER = "concept_proposer"
+CONCEPT_GROUNDER = "concept_grounder"
 MODEL_NEGATIVES = 100
 """Most hard negatives that the model may be asked for; the ontology gives the rest."""
 
@@ -35,6 +37,7 @@ class Proposer:
     inference: Inference
     images: ImageStore
     ontology: Ontology
+    sweep: Sweep
     clock: Clock
     settings: ProposerSettings
 
@@ -56,7 +59,7 @@ class Proposer:
                 proposed.phrases.extend(own)
                 return proposed
             answer = self._concepts(submitted.image, self.settings.max_phrases, wanted)
-            seen = self._phrases(answer, self.settings.max_phrases)
+            seen = self._phrases(submitted.image, answer, self.settings.max_phrases)
             proposed.phrases.extend(own or seen)
             if wanted:
                 targets = [proposal.phrase for proposal in proposed.phrases]
@@ -83,7 +86,7 @@ class Proposer:
     ) -> list[concepts_pb2.PhraseProposal]:
         """The image's phrases, normalised and without repeats, best first; `max_phrases` 0: the setting."""
         limit = max_phrases or self.settings.max_phrases
-        return self._phrases(self._concepts(image, limit, 0), limit)
+        return self._phrases(image, self._concepts(image, limit, 0), limit)
 
     def propose_hard_negatives(
         self, image: records_pb2.Image, present: Sequence[str], max_negatives: int
@@ -95,7 +98,7 @@ class Proposer:
         """
         limit = max_negatives or self.settings.max_negatives
         answer = self._concepts(image, self.settings.max_phrases, limit)
-        seen = [proposal.phrase for proposal in self._phrases(answer, self.settings.max_phrases)]
+        seen = [proposal.phrase for proposal in self._phrases(image, answer, self.settings.max_phrases)]
         given = normalise_all(present)
         return self._negatives(answer, given or seen, [*given, *seen], limit)
 
@@ -106,8 +109,28 @@ class Proposer:
         }
         return self.inference.infer(CONCEPT_PROPOSER, {**self._input(image), **limits})
 
-    def _phrases(self, answer: Answer, limit: int) -> list[concepts_pb2.PhraseProposal]:
-        return domain.model_phrases(answer.tensors, made_by(answer.model, self.clock), limit=limit)
+    def _phrases(
+        self, image: records_pb2.Image, answer: Answer, limit: int
+    ) -> list[concepts_pb2.PhraseProposal]:
+        """The phrases that the model wrote, joined with the sweep where there is one for these models."""
+        written = domain.model_phrases(answer.tensors, made_by(answer.model, self.clock))
+        if not self.sweep.phrases or not self.sweep.fits(answer.model):
+            return written[:limit]
+        asked = list(dict.fromkeys([*(proposal.phrase for proposal in written), *self.sweep.phrases]))
+        # No box scores above 1: presence is all that is wanted.
+        question = {**self._input(image), "phrases": strings(asked), "threshold": np.ones(1, np.float32)}
+        told = self.inference.infer(CONCEPT_GROUNDER, question)
+        if not self.sweep.fits(told.model):
+            return written[:limit]
+        return domain.swept_phrases(
+            written,
+            self.sweep.join(
+                {proposal.phrase: proposal.score for proposal in written},
+                presences(asked, told.tensors["presence"].tolist()),
+                self.ontology,
+            ),
+            made_by(told.model, self.clock),
+        )[:limit]
 
     def _negatives(
         self, answer: Answer, targets: Sequence[str], present: Sequence[str], limit: int

@@ -14,6 +14,11 @@ class ProposerSettings(KitSettings):
 
     proposer_threads: int = Field(8, ge=1, description="Images of a batch that the proposer works at a time.")
     ontology: Path | None = Field(None, description="Ontology file (JSON); unset: the one of Tercet.")
+    sweep: Path | None = Field(
+        None,
+        description="Sweep file (JSON): phrases that the grounder is asked for in every image, beside those "
+        "that the proposer writes; unset: the bundled models' own, which other models do not use.",
+    )
     max_phrases: int = Field(20, ge=1, le=100, description="Most phrases that a model may find in an image.")
     max_negatives: int = Field(
         30, ge=0, le=100, description="Hard negatives proposed for a call that does not say how many."

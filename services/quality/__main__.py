@@ -11,22 +11,26 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
+from services.core.ontology import Ontology
 from services.core.scoring import Calibration
 from services.networks.settings import NetworkSettings
 from services.networks.verifier.score import SIDES, read_tables, write_tables
+from services.proposer.sweep import Sweep
 from services.quality import figures, report, score
 from services.quality.measuring import Findings, Measuring, all_parts
 from services.quality.pipeline import HARD_NEGATIVES, RIGHT_IOU
 from services.quality.report import Measured, Quality
 from services.quality.rows import RIGHT, Chosen, rows
-from services.quality.scenes import CALIBRATION_SEED, SEEDS
+from services.quality.scenes import CALIBRATION_SEED, SEEDS, known_scene
 from services.quality.serving import Models
+from services.quality.sweep import fit, witness, write
 from services.trainer.calibration import balanced_threshold
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".tercet" / "quality"
+SWEEP = ROOT / "services" / "proposer" / "sweep.json"
 HALF = ("sam", "grounding", "verifying")
 """Parts measured on half of the scenes, which hold more than enough objects and cases."""
 
@@ -115,6 +119,30 @@ def calibrate_score(
         },
     )
     console.print(f"written: {path}; it serves from the models' next start on")
+
+
+@app.command("calibrate-sweep")
+def calibrate_sweep(
+    scenes: Annotated[int, typer.Option(help="scenes to fit on", min=1)] = 300,
+    threads: Threads = 2,
+    file: Annotated[Path, typer.Option(help="sweep file that is read and written")] = SWEEP,
+) -> None:
+    """Fit the biases of the proposer's sweep to the served models.
+
+    Run it after the proposer or the grounder was changed, before calibrate-score.
+    """
+    console = Console()
+    words, before = Ontology.load(), Sweep.load(file)
+    models = _models(threads)
+    try:
+        numbers = track(range(scenes), "scenes", console=console)
+        seen = [witness(models, known_scene(CALIBRATION_SEED, number), before) for number in numbers]
+    finally:
+        models.close()
+    after = fit(before, seen, words)
+    write(after, file)
+    biases = ", ".join(f"{swept.bias:.2f}" for swept in after.sweeps)
+    console.print(f"written: {file}; written_bias {after.written_bias:.2f}, sweeps {biases}")
 
 
 def _models(threads: int) -> Models:

@@ -27,6 +27,7 @@ from services.kit.blobs.store import connect as connect_blobs
 from services.kit.clock import SystemClock
 from services.proposer.handlers import Proposer
 from services.proposer.settings import ProposerSettings
+from services.proposer.sweep import Sweep
 from services.quality.parts import Found
 from services.quality.scenes import KnownScene
 from services.quality.serving import Models
@@ -55,7 +56,8 @@ class Pipeline:
         images = ImageStore(connect_blobs("memory://quality", attempts=1, clock=clock))
         inference, of_segmenter = models.inference, SegmenterSettings()
         self._models = models
-        self._proposer = Proposer(inference, images, words, clock, ProposerSettings())
+        of_proposer = ProposerSettings()
+        self._proposer = Proposer(inference, images, words, Sweep.load(of_proposer.sweep), clock, of_proposer)
         self._segmenter = Segmenter(
             inference=inference,
             concepts=concept_segmenter(inference, clock, of_segmenter),
@@ -93,7 +95,10 @@ class Pipeline:
             ),
             ("max_phrases", "negative_factor", "ontology"),
         )
-        return repr([[getattr(part, name) for name in of] for part, of in zip(parts, names, strict=True)])
+        sweep = Sweep.load(ProposerSettings().sweep).model_dump_json()
+        return sweep + repr(
+            [[getattr(part, name) for name in of] for part, of in zip(parts, names, strict=True)]
+        )
 
     def measured(self, known: KnownScene) -> Found:
         """The phrases that were proposed and those that hold, and every pair with whether it is right.

@@ -120,7 +120,10 @@ def _said(name: str, over: str) -> Maker:
 
 
 def _cut(phrases: Sequence[str], name: str) -> set[str]:
-    return {phrase.split()[-1] if name == "types" else phrase for phrase in phrases}
+    """Last words, or the phrases of three words: the proposer says `bus` where it is sure of no more."""
+    if name == "types":
+        return {phrase.split()[-1] for phrase in phrases}
+    return {phrase for phrase in phrases if len(phrase.split()) == 3}
 
 
 RIGHT = {"mv": "accept", "ev": "accept", "nv": "absent"}

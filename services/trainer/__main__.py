@@ -89,6 +89,9 @@ def fit(
     rate: Annotated[
         float, typer.Option(help="times the recipe's learning rates; below 1 to refine weights that are good")
     ] = 1.0,
+    frozen_towers: Annotated[
+        bool, typer.Option(help="leave the image towers as they are and train what looks at their tokens")
+    ] = False,
     compiled: Annotated[
         bool | None,
         typer.Option(help="torch.compile the towers; by default on CUDA (a CPU gains nothing)"),
@@ -105,6 +108,8 @@ def fit(
             recipe.start_from(repository / network / "1")
         except ModelError as fault:
             raise typer.BadParameter(str(fault)) from fault
+    if frozen_towers:
+        recipe.freeze_towers()
     history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh, rate=rate)
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
@@ -163,6 +168,12 @@ def quality(context: typer.Context) -> None:
 def calibrate_score(context: typer.Context) -> None:
     """Fit the score's calibration to the served models; --help tells how."""
     _compose("calibrate-score", context.args)
+
+
+@app.command("calibrate-sweep", context_settings=_PASSED_ON)
+def calibrate_sweep(context: typer.Context) -> None:
+    """Fit the proposer's sweep to the served models; --help tells how."""
+    _compose("calibrate-sweep", context.args)
 
 
 def _compose(command: str, arguments: list[str]) -> None:

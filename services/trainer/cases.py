@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from services.scenes.ontology import Ontology, ontology
 
+MERGED = 0.12
+"""Share of the ev cases that are drawn as merged ones."""
 RIGHT_IOU, WRONG_IOU = 0.8, 0.7
 """A mask is right above the first and wrong below the second; between them it is no clear case and not used.
 """
@@ -43,8 +45,16 @@ class SetCase:
 class CaseMaker:
     """Cases of one scene: `ids` int64 [H, W] and the composition number of each object."""
 
-    def __init__(self, ids: Tensor, numbers: list[int], rng: np.random.Generator, *, held_out: bool) -> None:
-        self.ids, self.rng = ids, rng
+    def __init__(
+        self,
+        ids: Tensor,
+        numbers: list[int],
+        rng: np.random.Generator,
+        *,
+        held_out: bool,
+        merged: float = MERGED,
+    ) -> None:
+        self.ids, self.rng, self.merged = ids, rng, merged
         self.words: Ontology = ontology()
         self.triples = [self.words.compositions[number] for number in numbers]
         self.held_out = held_out
@@ -95,7 +105,7 @@ class CaseMaker:
             )
         if not self.triples:
             return None
-        merging = draw > 0.88
+        merging = draw > 1 - self.merged
         phrase = self._phrase(self.triples[int(self.rng.integers(len(self.triples)))], shallow=merging)
         members = [i for i, triple in enumerate(self.triples) if self._fits(phrase, triple)]
         masks = [self._roughen(self.ids == i + 1, 0.5) for i in members]

@@ -33,6 +33,7 @@ from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
 from services.proposer.handlers import Proposer
 from services.proposer.settings import ProposerSettings
+from services.proposer.sweep import Sweep
 from services.segmenter.contents import RecentContents
 from services.segmenter.handlers import Segmenter
 from services.segmenter.settings import SegmenterSettings
@@ -75,7 +76,7 @@ def run(
     run_ = records_pb2.Run(job_id="bench", spec=spec)
     run_.submitted_at.GetCurrentTime()
     asking = [RecordingInference(inference) for _ in range(3)]
-    proposer = Proposer(asking[0], images, Ontology.load(), clock, ProposerSettings())
+    proposer = Proposer(asking[0], images, Ontology.load(), Sweep.load(None), clock, ProposerSettings())
     segmenter = Segmenter(
         inference=asking[1],
         concepts=concept_segmenter(asking[1], clock, SegmenterSettings()),

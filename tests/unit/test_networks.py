@@ -34,11 +34,12 @@ def sam() -> Sam:
 
 @torch.inference_mode()
 def test_the_two_step_decoder_equals_segment_anythings(sam: Sam) -> None:
-    embedding = torch.randn(1, *sam.prompt_encoder.get_dense_pe().shape[1:])
+    embedding = torch.randn(1, 4 * sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
     boxes = torch.tensor([[10.0, 20, 90, 120], [100, 100, 200, 250]])
     sparse, dense = embed_prompts(sam, None, None, boxes, None)
-    tokens = decode_tokens(sam, embedding.expand(2, -1, -1, -1), sparse, dense)
-    ours = upscale_masks(sam, tokens)
+    both = embedding.expand(2, -1, -1, -1)
+    tokens = decode_tokens(sam, both, sparse, dense)
+    ours = upscale_masks(sam, tokens, both)
     theirs, iou = sam.mask_decoder.predict_masks(
         image_embeddings=embedding,
         image_pe=sam.prompt_encoder.get_dense_pe(),
@@ -47,7 +48,7 @@ def test_the_two_step_decoder_equals_segment_anythings(sam: Sam) -> None:
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(tokens.predicted_iou, iou, rtol=1e-4, atol=1e-4)
-    some = upscale_masks(sam, tokens.take(torch.tensor([1])), slice(1, 4))
+    some = upscale_masks(sam, tokens.take(torch.tensor([1])), embedding, slice(1, 4))
     torch.testing.assert_close(some[0], theirs[1, 1:], rtol=1e-4, atol=1e-4)
 
 
@@ -72,6 +73,8 @@ def test_the_grounders_parts_equal_transformers_forward() -> None:
         len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id
     )
     network.eval()
+    # transformers embeds the whole image as well, which detection does not use and ours leaves out.
+    network.owlv2.visual_projection = torch.nn.Linear(192, 128, bias=False)
     pixels = torch.randn(1, 3, 252, 252)
     words = tokenizer(["red bus", "bus"], padding="max_length", max_length=8, return_tensors="pt")
     theirs = network(pixel_values=pixels, **{k: words[k] for k in ("input_ids", "attention_mask")})

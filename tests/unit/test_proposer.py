@@ -11,6 +11,7 @@ from services.core.ontology import Ontology
 from services.proposer import domain
 from services.proposer.handlers import Proposer
 from services.proposer.settings import ProposerSettings
+from services.proposer.sweep import Sweep
 from tercet.v1 import concepts_pb2, records_pb2
 from tests.support.stage_models import Sight, image_of, picture, run_of, stage_ports
 
@@ -23,6 +24,7 @@ def proposer(sight: Sight, **settings: float) -> Proposer:
         inference=ports.inference,
         images=ports.images,
         ontology=sight.ontology,
+        sweep=Sweep.load(None),
         clock=ports.clock,
         settings=ProposerSettings(**settings),  # type: ignore[arg-type]
     )

@@ -21,6 +21,7 @@ from services.networks.sam.architecture import build_vit_tiny
 from services.networks.sam.decoding import embed_prompts
 from services.networks.sam.encoding import TorchEncoder, make_encoder
 from services.networks.sam.factorised import FactorisedDecoder
+from services.networks.sam.fine import FineEncoder
 
 MOST_FLIPS = 1e-6
 """Share of mask pixels that may lie on the other side of the threshold in float32."""
@@ -68,6 +69,11 @@ def sam(request: pytest.FixtureRequest) -> Sam:
     return network
 
 
+def channels_of(sam: Sam) -> int:
+    """Of an image's embedding: with fine features four times as many."""
+    return int(sam.prompt_encoder.embed_dim) * (4 if isinstance(sam.image_encoder, FineEncoder) else 1)
+
+
 def reference(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
     masks, iou = sam.mask_decoder.predict_masks(
         image_embeddings=embedding[None],
@@ -99,7 +105,7 @@ def prompts(sam: Sam, kind: str, count: int) -> tuple[Tensor, Tensor]:
 def test_factorised_masks_are_those_of_the_reference(sam: Sam, kind: str) -> None:
     torch.manual_seed(1)
     grid = sam.prompt_encoder.image_embedding_size
-    embedding = torch.randn(sam.prompt_encoder.embed_dim, *grid)
+    embedding = torch.randn(channels_of(sam), *grid)
     sparse, dense = prompts(sam, kind, 48)
     theirs, their_iou = reference(sam, embedding, sparse, dense)
     decoder = FactorisedDecoder(sam, torch.float32).for_image(embedding, dense[0])
@@ -118,7 +124,7 @@ def test_flips_are_at_most_one_in_a_million(sam: Sam) -> None:
     flips, pixels = 0, 0
     for seed in range(4):
         torch.manual_seed(seed)
-        embedding = torch.randn(sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
+        embedding = torch.randn(channels_of(sam), *sam.prompt_encoder.image_embedding_size)
         sparse, dense = prompts(sam, "click", 64)
         theirs, _ = reference(sam, embedding, sparse, dense)
         decoder = FactorisedDecoder(sam, torch.float32).for_image(embedding, dense[0])
@@ -132,7 +138,7 @@ def test_flips_are_at_most_one_in_a_million(sam: Sam) -> None:
 @torch.inference_mode()
 def test_bfloat16_is_close(sam: Sam) -> None:
     torch.manual_seed(2)
-    embedding = torch.randn(sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
+    embedding = torch.randn(channels_of(sam), *sam.prompt_encoder.image_embedding_size)
     sparse, dense = prompts(sam, "boxes", 16)
     theirs, their_iou = reference(sam, embedding, sparse, dense)
     decoder = FactorisedDecoder(sam, torch.bfloat16).for_image(embedding, dense[0])

@@ -22,12 +22,13 @@ TEXT_LENGTH = 8
 
 class StemmedOwlv2(Owlv2ForObjectDetection):  # type: ignore[no-untyped-call]
     """transformers' OWLv2, whose vision config may name a convolutional stem; without one it is the public
-    one.
+    one. With a stem it has no embedding of the whole image, which detection does not ask for.
     """
 
     def __init__(self, config: Owlv2Config) -> None:
         super().__init__(config)
-        fit_stem(self.owlv2.vision_model.embeddings, config.vision_config)
+        if fit_stem(self.owlv2.vision_model.embeddings, config.vision_config):
+            del self.owlv2.visual_projection
 
 
 def build_tiny(vocabulary: int, pad: int, bos: int, eos: int) -> StemmedOwlv2:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +16,8 @@ from services.networks.geometry import suppress
 from services.networks.grounder.architecture import box_corners, embed_phrases, phrase_logits, token_features
 from services.networks.grounder.loading import Grounder, load_grounder
 from services.networks.grounder.questions import answer_boxes, blank_question, clip_corners, read_phrases
-from services.networks.images import decode_image
+from services.networks.images import content_hash, decode_image
+from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.pretrained import architecture_of
 from services.networks.settings import NetworkSettings
@@ -29,12 +28,24 @@ SAM3 = ("sam3", "sam3_video")
 
 
 @dataclass(frozen=True)
+class Look:
+    """What the network sees of an image: detection features [T, D] and corner boxes [T, 4] in shares."""
+
+    features: Tensor
+    corners: Tensor
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Question:
-    """A parsed request: normalised pixels [3, S, S] of the padded image at the network's size, and the
-    image's own size.
+    """A parsed request. `look` of an image that was seen lately; else normalised pixels [3, S, S] of the
+    padded image at the network's size, and the image's own size.
     """
 
-    pixels: Tensor
+    key: str
+    look: Look | None
+    pixels: Tensor | None
     height: int
     width: int
     phrases: list[str]
@@ -42,42 +53,55 @@ class Question:
 
 
 class ServedGrounder(BatchedModel[Question]):
-    """Images are encoded together; phrase embeddings are kept, so that a phrase seen before costs nothing."""
+    """Images are encoded together. What it saw of the last ones is kept, for the proposer asks about an image
+    and the segmenter asks again; so are phrase embeddings: a phrase seen before costs nothing.
+    """
 
     name = "concept_grounder"
 
-    def __init__(self, grounder: Grounder, version: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, grounder: Grounder, version: str, device: torch.device, dtype: torch.dtype, images_kept: int
+    ) -> None:
         self.version = version
         self._grounder, self._extra = grounder, grounder.extra
         self._network = grounder.network.to(device)
         self._device, self._dtype = device, dtype
-        self._queries: OrderedDict[str, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
+        self._queries: Kept[Tensor] = Kept(PHRASES_KEPT)
+        self._looks: Kept[Look] = Kept(images_kept)
 
     def parse(self, request: Request) -> Question:
-        pixels = decode_image(read_one(request, "image"))
+        encoded = read_one(request, "image")
         phrases, threshold = read_phrases(request, self._extra.threshold)
+        key = content_hash(encoded)
+        look = self._looks.get(key)
+        if look is not None:
+            return Question(key, look, None, look.height, look.width, phrases, threshold)
+        pixels = decode_image(encoded)
         height, width = pixels.shape[:2]
-        return Question(self._grounder.prepare(pixels), height, width, phrases, threshold)
+        return Question(key, None, self._grounder.prepare(pixels), height, width, phrases, threshold)
 
     def compute(self, batch: Sequence[Question]) -> list[Tensors | ModelError]:
-        pixels = torch.stack([question.pixels for question in batch]).to(self._device)
-        with autocast(self._device, self._dtype):
-            features, _ = token_features(self._network, pixels)
-            corners = box_corners(self._network, features)
-        return [
-            self.answered(self._answer, question, tokens, boxes)
-            for question, tokens, boxes in zip(batch, features, corners, strict=True)
-        ]
+        looks = {question.key: question.look for question in batch if question.look is not None}
+        unseen = {question.key: question for question in batch if question.pixels is not None}
+        if unseen:
+            pixels = torch.stack([q.pixels for q in unseen.values() if q.pixels is not None])
+            with autocast(self._device, self._dtype):
+                features, _ = token_features(self._network, pixels.to(self._device))
+                corners = box_corners(self._network, features)
+            for question, tokens, boxes in zip(unseen.values(), features, corners, strict=True):
+                look = Look(tokens, boxes, question.height, question.width)
+                looks[question.key] = look
+                self._looks.put(question.key, look)
+        return [self.answered(self._answer, question, looks[question.key]) for question in batch]
 
     def warm_up(self) -> None:
         self.try_out(blank_question())
 
     def _embed(self, phrases: Sequence[str]) -> Tensor:
         """Query embeddings [P, E] of phrases; new ones are computed together and kept."""
-        with self._lock:
-            kept = {phrase: self._queries[phrase] for phrase in phrases if phrase in self._queries}
-        fresh = sorted(set(phrases) - kept.keys())
+        looked_up = {phrase: self._queries.get(phrase) for phrase in phrases}
+        kept = {phrase: query for phrase, query in looked_up.items() if query is not None}
+        fresh = sorted(looked_up.keys() - kept.keys())
         if fresh:
             length = self._network.config.text_config.max_position_embeddings
             tokens = self._grounder.tokenizer(
@@ -93,14 +117,13 @@ class ServedGrounder(BatchedModel[Question]):
                     tokens["input_ids"].to(self._device),
                     tokens["attention_mask"].to(self._device),
                 )
-            kept |= dict(zip(fresh, queries, strict=True))
-            with self._lock:
-                self._queries.update({phrase: kept[phrase] for phrase in fresh})
-                while len(self._queries) > PHRASES_KEPT:
-                    self._queries.popitem(last=False)
+            for phrase, query in zip(fresh, queries, strict=True):
+                kept[phrase] = query
+                self._queries.put(phrase, query)
         return torch.stack([kept[phrase] for phrase in phrases])
 
-    def _answer(self, question: Question, tokens: Tensor, boxes: Tensor) -> Tensors:
+    def _answer(self, question: Question, look: Look) -> Tensors:
+        tokens, boxes = look.features, look.corners
         self.require_finite(tokens, boxes)
         side = max(question.height, question.width)
         pixel_boxes, solid = clip_corners(boxes, side, side, (question.height, question.width))
@@ -112,8 +135,9 @@ class ServedGrounder(BatchedModel[Question]):
             scale, shift = self._extra.presence
             presence = torch.sigmoid(scale * logits.amax(0) + shift).tolist()
             chances = torch.sigmoid(logits) * solid[:, None]
-            for number in range(len(question.phrases)):
-                worth = (chances[:, number] >= max(question.threshold, 1e-6)).nonzero()[:, 0]
+            enough = chances >= max(question.threshold, 1e-6)
+            for number in enough.any(0).nonzero()[:, 0].tolist():
+                worth = enough[:, number].nonzero()[:, 0]
                 kept = worth[suppress(pixel_boxes[worth], chances[worth, number], self._extra.nms)]
                 index += [number] * len(kept)
                 scores += chances[kept, number].tolist()
@@ -145,4 +169,5 @@ def load_served(settings: NetworkSettings) -> BatchedModel[Any]:
         )
     grounder = load_grounder(folder, settings.grounder_threshold)
     version = f"{grounder.extra.name}-{fingerprint(folder)}"
-    return ServedGrounder(grounder, version, device, choose_dtype(settings.precision, device))
+    dtype = choose_dtype(settings.precision, device)
+    return ServedGrounder(grounder, version, device, dtype, settings.embeddings_kept)

@@ -11,6 +11,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional
 
+from services.networks.sam.fine import fine_tokens
+
 
 @dataclass(frozen=True)
 class DecodedTokens:
@@ -41,10 +43,11 @@ def embed_prompts(
 
 
 def decode_tokens(sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor) -> DecodedTokens:
-    """Run the two-way transformer and the IoU head; embeddings [N, C, G, G], one an image repeated for its
-    prompts.
+    """Run the two-way transformer and the IoU head; embeddings [N, C, G, G] or [N, 4 C, G, G], one an image
+    repeated for its prompts.
     """
     decoder = sam.mask_decoder
+    embeddings = embeddings[:, : decoder.transformer_dim]
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
     tokens = torch.cat([output[None].expand(len(sparse), -1, -1), sparse], 1)
     # Image tokens stay in the embeddings' precision: they outnumber the others a hundred times.
@@ -53,17 +56,25 @@ def decode_tokens(sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor) -
     return DecodedTokens(hidden[:, 1:5], source, decoder.iou_prediction_head(hidden[:, 0]))
 
 
-def upscale_masks(sam: Sam, tokens: DecodedTokens, which: slice = slice(0, 4)) -> Tensor:
-    """Mask logits [N, len(which), 4G, 4G] of some of the four mask tokens."""
+def upscale_masks(sam: Sam, tokens: DecodedTokens, embeddings: Tensor, which: slice = slice(0, 4)) -> Tensor:
+    """Mask logits [N, len(which), 4G, 4G] of some of the four mask tokens; `embeddings` are those that were
+    decoded.
+    """
     decoder = sam.mask_decoder
+    fine = fine_tokens(embeddings, decoder.transformer_dim)
     first, norm, activation, second, _ = decoder.output_upscaling
     count, cells = tokens.source.shape[:2]
     side = int(cells**0.5)
     # A transposed convolution of stride 2 and kernel 2 is a matrix product; positions are put in order at
     # the end.
     hidden = _spread(tokens.source, first)
+    if fine is not None:
+        hidden = hidden + fine[0].view_as(hidden)
     hidden = functional.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, norm.eps)
-    hidden = functional.gelu(_spread(activation(hidden), second))
+    hidden = _spread(activation(hidden), second)
+    if fine is not None:
+        hidden = hidden + fine[1].view_as(hidden)
+    hidden = functional.gelu(hidden)
     kernels = [decoder.output_hypernetworks_mlps[i](tokens.masks[:, i]) for i in range(4)[which]]
     logits = hidden.reshape(count, -1, hidden.shape[-1]) @ torch.stack(kernels, 1).transpose(1, 2)
     placed = logits.reshape(count, side, side, 2, 2, 2, 2, len(kernels)).permute(0, 7, 1, 3, 5, 2, 4, 6)

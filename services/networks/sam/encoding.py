@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.networks.errors import ModelError
+from services.networks.sam.fine import FineEncoder
 
 Engine = Literal["torch", "openvino"]
 Encoder = Callable[[Tensor], Tensor]
-"""Normalised inputs float32 [B, 3, S, S] to embeddings float32 [B, C, G, G]."""
+"""Normalised inputs float32 [B, 3, S, S] to embeddings float32 [B, C, G, G], or [B, 4 C, G, G] with fine
+features.
+"""
 
 SCORES_AT_ONCE = {"cpu": 1 << 25, "cuda": 1 << 30}
 """Attention scores whose relative positions are in memory at once, two or four bytes each."""
@@ -42,13 +45,18 @@ class TorchEncoder:
         return self._run(inputs)
 
     def _encode(self, inputs: Tensor) -> Tensor:
-        tokens = self._encoder.patch_embed(inputs)
-        if self._encoder.pos_embed is not None:
-            tokens = tokens + self._encoder.pos_embed
+        encoder = self._encoder
+        fine: list[Tensor] = []
+        if isinstance(encoder, FineEncoder):
+            tokens, packed = encoder.patch_embed(inputs)
+            fine.append(packed)
+        else:
+            tokens = encoder.patch_embed(inputs)
+        if encoder.pos_embed is not None:
+            tokens = tokens + encoder.pos_embed
         for block in self._blocks:
             tokens = block(tokens)
-        embedded: Tensor = self._encoder.neck(tokens.permute(0, 3, 1, 2))
-        return embedded
+        return torch.cat([encoder.neck(tokens.permute(0, 3, 1, 2)), *fine], 1)
 
 
 class _Block:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.networks.sam.decoding import DecodedTokens
+from services.networks.sam.fine import fine_tokens
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:
@@ -104,23 +105,27 @@ class FactorisedDecoder:
         return self._cast(weight), self._cast(convolution.bias.repeat(4))
 
     def for_image(self, embedding: Tensor, dense: Tensor) -> ImageDecoder:
-        """A decoder of prompts of one image: its embedding and their dense embedding, both [C, G, G]."""
+        """A decoder of prompts of one image: its embedding, [C, G, G] or with fine features [4 C, G, G], and
+        their dense embedding [C, G, G].
+        """
         return ImageDecoder(self, embedding, dense)
 
-    def upscale(self, tokens: DecodedTokens, which: slice) -> Tensor:
+    def upscale(self, tokens: DecodedTokens, which: slice, fine: tuple[Tensor, Tensor] | None) -> Tensor:
         """Mask logits [N, len(which), 4G, 4G] float32 of some of the mask tokens; in memory column by column,
-        as `postprocessing` reads them.
+        as `postprocessing` reads them. `fine` are the image's `fine_tokens`.
         """
         count, cells, _ = tokens.source.shape
         side = int(cells**0.5)
-        first = functional.linear(tokens.source, *self.first_upscale).view(count * cells * 4, -1)
+        first = functional.linear(tokens.source, *self.first_upscale).view(count, cells * 4, -1)
+        first = first if fine is None else first.add_(fine[0])
         weight, bias, eps = self.upscale_norm
         first = self.first_activation(functional.layer_norm(first, weight.shape, weight, bias, eps))
-        second = self.second_activation(functional.linear(first, *self.second_upscale))
+        second = functional.linear(first, *self.second_upscale).view(count, cells * 16, -1)
+        second = self.second_activation(second if fine is None else second.add_(fine[1]))
         heads = list(self.decoder.output_hypernetworks_mlps)[which]
         picked = tokens.masks[:, which].unbind(1)
         kernels = torch.stack([head(token) for head, token in zip(heads, picked, strict=True)], 2)
-        logits = second.view(count, cells * 16, -1) @ kernels.to(self.dtype)
+        logits = second @ kernels.to(self.dtype)
         # Cell rows, cell columns, then twice rows and columns inside: [N, y, x, y', x', y'', x'', which].
         columns = logits.view(count, side, side, 2, 2, 2, 2, len(heads)).permute(0, 7, 2, 4, 6, 1, 3, 5)
         by_columns: Tensor = columns.reshape(count, len(heads), 4 * side, 4 * side).float()
@@ -132,7 +137,9 @@ class ImageDecoder:
 
     def __init__(self, shared: FactorisedDecoder, embedding: Tensor, dense: Tensor) -> None:
         self._shared = shared
-        tokens = (embedding.float() + dense).flatten(1).T
+        fine = fine_tokens(embedding, len(dense))
+        self._fine = None if fine is None else (shared._cast(fine[0]), shared._cast(fine[1]))
+        tokens = (embedding[: len(dense)].float() + dense).flatten(1).T
         positioned = tokens + shared.position
         to_image, to_tokens = shared.to_image[0], shared.to_tokens[0]
         cast = shared._cast
@@ -157,7 +164,7 @@ class ImageDecoder:
 
     def upscale(self, tokens: DecodedTokens, which: slice) -> Tensor:
         """`FactorisedDecoder.upscale`."""
-        return self._shared.upscale(tokens, which)
+        return self._shared.upscale(tokens, which, self._fine)
 
     def _layer(
         self, number: int, layer: Any, tokens: Tensor, prompts: Tensor, image: Tensor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from services.networks.images import content_hash, decode_image, fit_longest_side
+from services.networks.kept import Kept
 from services.networks.sam.postprocessing import Frame
 
 
@@ -24,33 +23,27 @@ class Picture:
 
 
 class Pictures:
-    """The last pictures, least recently used first out. Thread-safe.
+    """The last pictures. Thread-safe.
 
     To decode and shrink a photograph of 12 megapixels takes several times as long as a click on it: with its
     embedding kept, that would be all that the click waits for.
     """
 
     def __init__(self, capacity: int, side: int) -> None:
-        self._capacity = capacity
         self._side = side
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[Picture] = Kept(capacity)
 
     def get(self, encoded: bytes) -> Picture:
         """The picture, its longest side fitted to `side`. Raises `ModelError` for what is no image."""
         key = content_hash(encoded)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+        known = self._kept.get(key)
+        if known is not None:
+            return known
         pixels = decode_image(encoded)
         fitted = fit_longest_side(pixels, self._side)
         frame = Frame(pixels.shape[0], pixels.shape[1], fitted.shape[0], fitted.shape[1], self._side)
         picture = Picture(key, frame, fitted)
-        with self._lock:
-            self._kept[key] = picture
-            while len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
+        self._kept.put(key, picture)
         return picture
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +18,7 @@ from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
+from services.networks.kept import Kept
 from services.networks.precision import choose_device, choose_dtype
 from services.networks.sam import postprocessing
 from services.networks.sam.allocation import keep_freed_memory
@@ -58,27 +57,6 @@ class Prompt:
     points_per_side: int
 
 
-class EmbeddingCache:
-    """The embeddings of the last images, least recently used first out. Thread-safe."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Tensor | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: str, embedding: Tensor) -> None:
-        with self._lock:
-            self._kept[key] = embedding
-            while len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
-
-
 class ServedSam(BatchedModel[Prompt]):
     """Answers are masks as COCO RLE at the image's size with box, area, predicted IoU and stability."""
 
@@ -99,7 +77,7 @@ class ServedSam(BatchedModel[Prompt]):
         self.version = version
         self._sam, self._encoder, self._device = sam, encoder, sam.device
         self._decoder = FactorisedDecoder(sam, dtype)
-        self._cache = EmbeddingCache(embeddings_kept)
+        self._cache: Kept[Tensor] = Kept(embeddings_kept)
         self._side = int(sam.image_encoder.img_size)
         self._pictures = Pictures(embeddings_kept, self._side)
         self._prompts_at_once = prompts_at_once or PROMPTS_AT_ONCE.get(self._device.type, 64)

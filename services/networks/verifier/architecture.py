@@ -91,7 +91,7 @@ class Verifier(nn.Module):
     def __init__(self, vocabulary: int, pad: int, bos: int, eos: int) -> None:
         super().__init__()
         self.owl = build_tiny(vocabulary, pad, bos, eos)
-        del self.owl.box_head, self.owl.objectness_head, self.owl.owlv2.visual_projection
+        del self.owl.box_head, self.owl.objectness_head
         self.crop_position_embed = nn.Parameter(torch.randn(2 * CROP_GRID**2, TINY_WIDTH) * 0.02)
         first, stride = TINY_STEM["widths"][0], TINY_STEM["strides"][0]
         self.crop_mask_stem = nn.ModuleList([nn.Conv2d(2, first, 5, stride, 2, bias=False) for _ in range(2)])

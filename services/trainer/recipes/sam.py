@@ -75,7 +75,7 @@ class SamRecipe(Recipe):
                 passes.append(
                     ("corrected", slice(0, 1), *self._correct(embeddings, clicked, points, low_truth))
                 )
-        total, metrics = self.dense(encoded.float(), batch)
+        total, metrics = self.dense(encoded[:, :TINY_CHANNELS].float(), batch)
         for kind, which, logits, predicted_iou in passes:
             part, dice, iou = _mask_loss(logits[:, which].float(), predicted_iou[:, which].float(), low_truth)
             total = total + part
@@ -88,7 +88,7 @@ class SamRecipe(Recipe):
         return int(self.sam.prompt_encoder.image_embedding_size[0])
 
     def encode(self, batch: Batch) -> Tensor:
-        """Image embeddings [B, C, G, G]; the padding is zero after normalising, as when serving."""
+        """Image embeddings [B, 4 C, G, G]; the padding is zero after normalising, as when serving."""
         images = batch.images.to(self.around.device).float()
         normal = (images - self.sam.pixel_mean) / self.sam.pixel_std
         rows = torch.arange(images.shape[-1])
@@ -109,7 +109,7 @@ class SamRecipe(Recipe):
         labels = None if labels is None else labels.to(self.around.device)
         sparse, dense = embed_prompts(self.sam, points, labels, boxes, masks)
         tokens: DecodedTokens = decode_tokens(self.sam, embeddings, sparse, dense)
-        return upscale_masks(self.sam, tokens), tokens.predicted_iou
+        return upscale_masks(self.sam, tokens, embeddings), tokens.predicted_iou
 
     def _correct(
         self, embeddings: Tensor, clicked: tuple[Tensor, Tensor], points: Tensor, truth: Tensor

@@ -26,7 +26,7 @@ from services.networks.verifier.architecture import (
 )
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.scenes.ontology import ontology
-from services.trainer.cases import CaseMaker, MaskCase, SetCase
+from services.trainer.cases import MERGED, CaseMaker, MaskCase, SetCase
 from services.trainer.optimisation import optimisers
 from services.trainer.phrase_bank import composition_numbers, scene_tokenizer
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
@@ -36,6 +36,12 @@ from services.trainer.scenes import Batch, TrainingScenes
 
 CASES = (4, 5, 8)
 """Cases of mv, ev and nv a scene."""
+
+FROZEN_CASES = (2, 16, 8)
+FROZEN_MERGED = 0.2
+"""With frozen towers a question about a whole image costs little, and what is merged is rare and hard to
+learn: more of both.
+"""
 
 FIXED = 0.25
 """Share of a run in which whole images teach the tower nothing, which saves a quarter of the time."""
@@ -60,6 +66,7 @@ class VerifierRecipe(Recipe):
         self.verifier = Verifier(len(self.tokenizer), *marks).to(around.device)
         start_from_grounder(self.verifier.owl, around.repository, "")
         self._learning_wholes = True
+        self._frozen = False
 
     def network(self) -> nn.Module:
         return self.verifier
@@ -70,6 +77,14 @@ class VerifierRecipe(Recipe):
     def dearest(self) -> list[nn.Module]:
         return [self.verifier.owl.owlv2.vision_model]
 
+    @override
+    def freeze_towers(self) -> None:
+        """The crops' mask stems are part of their tower."""
+        self._frozen = True
+        for module in (self.verifier.owl, self.verifier.crop_mask_stem):
+            module.requires_grad_(False)
+        self.verifier.crop_position_embed.requires_grad_(False)
+
     def optimisers(self) -> list[torch.optim.Optimizer]:
         named = list(self.verifier.named_parameters())
         tower = optimisers([(n, p) for n, p in named if n.startswith("owl")], 6e-4, 5e-4)
@@ -77,8 +92,9 @@ class VerifierRecipe(Recipe):
 
     @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
-        self._learning_wholes = progress >= FIXED
-        drawn = draw_cases(batch, self.around.rng, CASES, held_out=False)
+        self._learning_wholes = progress >= FIXED and not self._frozen
+        counts, merged = (FROZEN_CASES, FROZEN_MERGED) if self._frozen else (CASES, MERGED)
+        drawn = draw_cases(batch, self.around.rng, counts, held_out=False, merged=merged)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
         answers, fits = self._answers(batch, drawn)
@@ -144,7 +160,8 @@ class VerifierRecipe(Recipe):
                             if isinstance(case, MaskCase)
                         ]
                     )
-                    memory = self.verifier.encode_crops(normalise_crops(crops).to(device))
+                    with torch.set_grad_enabled(not self._frozen and torch.is_grad_enabled()):
+                        memory = self.verifier.encode_crops(normalise_crops(crops).to(device))
                 else:
                     sheets = torch.stack(
                         [_sheet(case.masks) for _, case in cases if isinstance(case, SetCase)]
@@ -207,14 +224,19 @@ class VerifierRecipe(Recipe):
 
 
 def draw_cases(
-    batch: Batch, rng: np.random.Generator, counts: tuple[int, int, int], *, held_out: bool
+    batch: Batch,
+    rng: np.random.Generator,
+    counts: tuple[int, int, int],
+    *,
+    held_out: bool,
+    merged: float = MERGED,
 ) -> Drawn:
     """Cases of every scene of a batch by task, `counts` of mv, ev and nv, with the number of their scene."""
     drawn: Drawn = {task: [] for task in CHOICES}
     for number in range(len(batch.ids)):
         objects = batch.objects[number][batch.present[number]]
         rows = ((objects[:, 0] * 4 + objects[:, 1]) * 12 + objects[:, 2]).tolist()
-        maker = CaseMaker(batch.ids[number], rows, rng, held_out=held_out)
+        maker = CaseMaker(batch.ids[number], rows, rng, held_out=held_out, merged=merged)
         wanted: tuple[tuple[str, int, Callable[[], MaskCase | SetCase | None]], ...] = (
             ("mv", counts[0], maker.mask_case),
             ("ev", counts[1], maker.set_case),
