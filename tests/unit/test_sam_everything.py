@@ -22,7 +22,7 @@ from torch.nn import functional
 from services.core import masks as rle
 from services.networks.errors import ModelError
 from services.networks.images import fit_longest_side
-from services.networks.sam.architecture import build_vit_tiny, load_sam
+from services.networks.sam.architecture import SERVED_SIDE, build_vit_tiny, load_sam
 from services.networks.sam.decoding import DecodedTokens
 from services.networks.sam.encoding import TorchEncoder
 from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
@@ -58,14 +58,18 @@ class Substituted:
         return tokens.masks
 
 
+LOW = SERVED_SIDE // 2
+"""Side of the bundled network's logits."""
+
+
 def blobs(prompts: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Logits [N, 3, 128, 128] of overlapping blobs, many of them nearly the same, and scores [N, 3]."""
+    """Logits [N, 3, 160, 160] of overlapping blobs, many of them nearly the same, and scores [N, 3]."""
     noise = torch.Generator().manual_seed(seed)
     few = torch.randn(12, 1, 5, 5, generator=noise) * 7 - 7
-    shapes = functional.interpolate(few, (128, 128), mode="bicubic")[:, 0]
+    shapes = functional.interpolate(few, (LOW, LOW), mode="bicubic")[:, 0]
     which = torch.randint(0, len(shapes), (prompts, 3), generator=noise)
     wobble = torch.randn(prompts, 3, 16, 16, generator=noise)
-    logits = shapes[which] + functional.interpolate(wobble, (128, 128), mode="bilinear")
+    logits = shapes[which] + functional.interpolate(wobble, (LOW, LOW), mode="bilinear")
     return logits * (2 + torch.rand(prompts, 3, 1, 1, generator=noise) * 20), torch.rand(
         prompts, 3, generator=noise
     )
@@ -113,8 +117,8 @@ def as_records(found: Segments, points: npt.NDArray[np.float64]) -> Records:
 
 
 def frame_of(image: npt.NDArray[np.uint8]) -> Frame:
-    fitted = fit_longest_side(image, 256)
-    return Frame(image.shape[0], image.shape[1], fitted.shape[0], fitted.shape[1], 256)
+    fitted = fit_longest_side(image, SERVED_SIDE)
+    return Frame(image.shape[0], image.shape[1], fitted.shape[0], fitted.shape[1], SERVED_SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +165,7 @@ def test_records_of_the_bundled_network_are_the_references(bundled: Sam) -> None
     frame = frame_of(image)
     points = point_grid(PER_SIDE, frame)
     inputs = bundled.preprocess(
-        torch.from_numpy(fit_longest_side(image, 256).copy()).permute(2, 0, 1).float()
+        torch.from_numpy(fit_longest_side(image, SERVED_SIDE).copy()).permute(2, 0, 1).float()
     )
     embedding = TorchEncoder(bundled, torch.float32)(inputs[None])[0]
     _, dense = bundled.prompt_encoder(points=None, boxes=torch.zeros(1, 4), masks=None)
@@ -179,7 +183,7 @@ def test_records_of_the_bundled_network_are_the_references(bundled: Sam) -> None
 def test_further_limits_drop_masks_of_the_whole_image_and_overlapping_ones() -> None:
     torch.manual_seed(0)
     sam = build_vit_tiny().eval()
-    frame = Frame(200, 200, 256, 256, 256)
+    frame = Frame(200, 200, SERVED_SIDE, SERVED_SIDE, SERVED_SIDE)
     logits, scores = blobs(PER_SIDE**2, 5)
     logits[0] = 9.0
     scores[0] = 0.99
@@ -208,7 +212,7 @@ def test_nan_is_an_error(where: str) -> None:
         scores[3] = 1
     else:
         scores[3, 1] = float("nan")
-    frame = Frame(200, 300, 171, 256, 256)
+    frame = Frame(200, 300, 213, SERVED_SIDE, SERVED_SIDE)
     points = point_grid(PER_SIDE, frame)
     with pytest.raises(ModelError, match="NaN"):
         segment_everything(sam, Substituted(logits, scores), frame, points, Limits(), 64)

@@ -37,7 +37,7 @@ from services.networks.sam.postprocessing import (
     traceable,
 )
 
-SIDES = {"vit_tiny": (128, 256), "vit_b": (256, 1024)}
+SIDES = {"vit_tiny": (160, 320), "vit_b": (256, 1024)}
 """Sides of the logits and of the square input."""
 IMAGES = [
     (480, 640),

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from services.core import masks as rle
 from services.networks.errors import ModelError
-from services.networks.grounder.architecture import TINY_SIDE
+from services.networks.grounder.architecture import SERVED_SIDE
 from services.networks.tensors import Request, bytes_tensor
 from services.networks.verifier import shortcut
 from services.networks.verifier.architecture import QUESTION_LENGTH, TASKS, Verifier, empty_sheets
@@ -40,7 +40,7 @@ def network() -> Iterator[Verifier]:
 
 def _sheets() -> torch.Tensor:
     """One empty sheet, one of two masks, one that covers all."""
-    some = torch.zeros(2, TINY_SIDE, TINY_SIDE)
+    some = torch.zeros(2, SERVED_SIDE, SERVED_SIDE)
     some[0, 40:95, 60:100] = 1
     some[1, 200:252, 0:31] = 1
     return torch.stack([mask_sheet(some[:0]), mask_sheet(some), mask_sheet(torch.ones(1, *some.shape[1:]))])
@@ -57,7 +57,7 @@ def _words() -> tuple[torch.Tensor, torch.Tensor]:
 def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
     ids, attention = _words()
     sheets = _sheets()
-    images = network.encode_images(torch.randn(2, 3, TINY_SIDE, TINY_SIDE))
+    images = network.encode_images(torch.randn(2, 3, SERVED_SIDE, SERVED_SIDE))
     bare = network.lay_masks(images, empty_sheets(1)).tokens
     for row in range(2):
         image = images.take(slice(row, row + 1))
@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_network(network: Verifier, task: str) -> None:
 
 def test_empty_sheets_share_one_memory(network: Verifier) -> None:
     ids, attention = _words()
-    image = network.encode_images(torch.randn(1, 3, TINY_SIDE, TINY_SIDE))
+    image = network.encode_images(torch.randn(1, 3, SERVED_SIDE, SERVED_SIDE))
     empty = empty_sheets(3)
     memory = shortcut.laid(network, image, network.lay_masks(image, empty[:1]).tokens, empty)
     assert len(memory.tokens) == len(memory.covered) == 1
@@ -140,11 +140,13 @@ def test_sheets_are_those_of_whole_masks(network: Verifier, served: ServedVerifi
     case = served.parse(request)
     square = torch.zeros(3, 1, 80, 80)
     square[:, 0, :60] = torch.from_numpy(np.stack(case.masks)).float()
-    small = functional.interpolate(square, (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[:, 0]
+    small = functional.interpolate(square, (SERVED_SIDE, SERVED_SIDE), mode="bilinear", antialias=True)[:, 0]
     sheets = torch.stack([mask_sheet(small[2:]), mask_sheet(small[:2])])
     pixels = np.zeros((80, 80, 3), np.uint8)
     pixels[:60] = case.pixels
-    resized = np.asarray(Image.fromarray(pixels).resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR))
+    resized = np.asarray(
+        Image.fromarray(pixels).resize((SERVED_SIDE, SERVED_SIDE), Image.Resampling.BILINEAR)
+    )
     whole = network.encode_images(
         (torch.from_numpy(resized.copy()).permute(2, 0, 1)[None].float() - 127.5) / 63.75
     )

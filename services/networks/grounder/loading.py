@@ -100,7 +100,7 @@ def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
     return Grounder(
         network=network,
         tokenizer=load_tokenizer(folder),
-        prepare=_quick(folder, side) if ours else prepared_by_processor(folder, side, side),
+        prepare=_quick(folder) if ours else prepared_by_processor(folder, side, side),
         extra=Extra.read(
             folder,
             name="owlv2",
@@ -112,13 +112,15 @@ def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
     )
 
 
-def _quick(folder: Path, side: int) -> Prepare:
+def _quick(folder: Path) -> Prepare:
     given = read_json(folder / "preprocessor_config.json")
     try:
         mean, std = (torch.tensor(given[name])[:, None, None] for name in ("image_mean", "image_std"))
+        side = int(given["size"]["height"])
     except (KeyError, TypeError, ValueError) as fault:
         raise ModelError(
-            f"{folder / 'preprocessor_config.json'} needs image_mean and image_std", invalid=False
+            f"{folder / 'preprocessor_config.json'} needs image_mean, image_std and size.height",
+            invalid=False,
         ) from fault
 
     def prepare(pixels: Pixels) -> Tensor:

@@ -49,11 +49,12 @@ class TorchEncoder:
         fine: list[Tensor] = []
         if isinstance(encoder, FineEncoder):
             tokens, packed = encoder.patch_embed(inputs)
+            tokens = encoder.place(tokens)
             fine.append(packed)
         else:
             tokens = encoder.patch_embed(inputs)
-        if encoder.pos_embed is not None:
-            tokens = tokens + encoder.pos_embed
+            if encoder.pos_embed is not None:
+                tokens = tokens + encoder.pos_embed
         for block in self._blocks:
             tokens = block(tokens)
         return torch.cat([encoder.neck(tokens.permute(0, 3, 1, 2)), *fine], 1)

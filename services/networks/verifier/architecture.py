@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.networks.grounder.architecture import (
+    SERVED_SIDE,
     TEXT_WIDTH,
     TINY_PATCH,
-    TINY_SIDE,
     TINY_STEM,
     TINY_WIDTH,
     build_tiny,
     detection_features,
     embed_phrases,
+    tower_states,
 )
 from services.networks.verifier.views import CROP_SIDE, SHEET_CHANNELS, SHEET_STRIDE, mask_sheet
 
@@ -115,8 +116,8 @@ class Verifier(nn.Module):
         nn.init.normal_(self.task_embed.weight, std=0.3)
 
     def encode_images(self, pixels: Tensor) -> Memory:
-        """Memories of normalised pixels [B, 3, 252, 252], without masks."""
-        hidden = self.owl.owlv2.vision_model(pixel_values=pixels).last_hidden_state
+        """Memories of normalised pixels [B, 3, 324, 324], without masks."""
+        hidden = tower_states(self.owl, pixels)
         return self._memory(hidden, hidden.new_zeros(len(hidden), hidden.shape[1] - 1))
 
     def encode_crops(self, crops: Tensor) -> Memory:
@@ -149,7 +150,7 @@ class Verifier(nn.Module):
         )
 
     def lay_masks(self, whole: Memory, sheets: Tensor) -> Memory:
-        """Whole images' memories with mask sheets [N, 4, 84, 84] laid over them."""
+        """Whole images' memories with mask sheets [N, 4, 108, 108] laid over them."""
         laid = whole.tokens + self.sheet_embed(sheets).flatten(2).transpose(1, 2)
         return replace(whole, tokens=laid + self.sheet_mix(laid), covered=sheet_coverage(sheets))
 
@@ -185,8 +186,8 @@ class Verifier(nn.Module):
 
 
 def empty_sheets(count: int) -> Tensor:
-    """Mask sheets [N, 4, 84, 84] without masks."""
-    return mask_sheet(torch.zeros(0, TINY_SIDE, TINY_SIDE)).repeat(count, 1, 1, 1)
+    """Mask sheets [N, 4, 108, 108] without masks."""
+    return mask_sheet(torch.zeros(0, SERVED_SIDE, SERVED_SIDE)).repeat(count, 1, 1, 1)
 
 
 def sheet_coverage(sheets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
-from services.networks.grounder.architecture import TINY_SIDE
+from services.networks.grounder.architecture import SERVED_SIDE
 from services.networks.images import fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
@@ -132,7 +132,7 @@ class ServedVerifier(BatchedModel[Case]):
             found = {case.digest: self._kept[case.digest] for case in cases if case.digest in self._kept}
         unknown = {case.digest: case.pixels for case in cases if case.digest not in found}
         if unknown:
-            squares = np.stack([fit_longest_side(pad_square(p), TINY_SIDE) for p in unknown.values()])
+            squares = np.stack([fit_longest_side(pad_square(p), SERVED_SIDE) for p in unknown.values()])
             pixels = normalise(torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2))
             with autocast(self._device, self._dtype):
                 encoded = self._network.encode_images(pixels)
@@ -196,7 +196,9 @@ class ServedVerifier(BatchedModel[Case]):
         side = max(mask.shape)
         square = torch.zeros(1, 1, side, side)
         square[0, 0, : mask.shape[0], : mask.shape[1]] = torch.from_numpy(mask)
-        return functional.interpolate(square, (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)[0, 0]
+        return functional.interpolate(square, (SERVED_SIDE, SERVED_SIDE), mode="bilinear", antialias=True)[
+            0, 0
+        ]
 
 
 def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:

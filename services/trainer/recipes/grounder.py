@@ -16,6 +16,7 @@ from typing_extensions import override
 from services.networks.checkpoints import save_half
 from services.networks.geometry import paired_iou, suppress
 from services.networks.grounder.architecture import (
+    SERVED_SIDE,
     TINY_PATCH,
     TINY_SIDE,
     TINY_WIDTH,
@@ -32,7 +33,6 @@ from services.trainer.phrase_bank import composition_numbers, phrase_bank, scene
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
 from services.trainer.scenes import MOST_OBJECTS, Batch, TrainingScenes
 
-GRID = TINY_SIDE // TINY_PATCH
 PHRASES_A_STEP = 80
 CENTRE = 0.22
 """Tokens within this share of an object's sides from its centre are positive."""
@@ -158,7 +158,7 @@ class GrounderRecipe(Recipe):
         self.both.eval()
         answers = []
         for batch in scenes.in_order(25, limit):
-            pixels = resize(batch)
+            pixels = resize(batch, SERVED_SIDE)
             with autocast(self.around.device, self.around.dtype):
                 features, _ = token_features(self.owl, pixels.to(self.around.device))
                 queries = embed_phrases(
@@ -234,7 +234,7 @@ class GrounderRecipe(Recipe):
             "image_std": [0.25] * 3,
             "do_pad": True,
             "image_processor_type": "Owlv2ImageProcessor",
-            "size": {"height": TINY_SIDE, "width": TINY_SIDE},
+            "size": {"height": SERVED_SIDE, "width": SERVED_SIDE},
         }
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=1), "utf-8")
         extra: dict[str, object] = {"name": "owlv2-tiny", "prompt": "{phrase}", "nms": NMS}
@@ -257,10 +257,10 @@ def crop(batch: Batch, left: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
     return pixels, ids, boxes
 
 
-def resize(batch: Batch) -> Tensor:
-    """Whole images at the network's size."""
+def resize(batch: Batch, side: int) -> Tensor:
+    """Whole images at the network's size, normalised."""
     return normalise(
-        functional.interpolate(batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True)
+        functional.interpolate(batch.images.float(), (side, side), mode="bilinear", antialias=True)
     )
 
 
@@ -268,20 +268,20 @@ def assign(ids: Tensor, boxes: Tensor, present: Tensor) -> tuple[Tensor, Tensor]
     """Which object (1-based, 0 none) owns each token [B, T], and which it answers for: tokens near an
     object's centre, and for every object, small ones first, at least one token.
     """
-    count = len(ids)
-    sampled = ids[:, 1::2, 1::2].reshape(count, GRID, TINY_PATCH // 2, GRID, TINY_PATCH // 2)
-    cells = sampled.permute(0, 1, 3, 2, 4).reshape(count, GRID * GRID, -1)
+    count, grid = len(ids), ids.shape[-1] // TINY_PATCH
+    sampled = ids[:, 1::2, 1::2].reshape(count, grid, TINY_PATCH // 2, grid, TINY_PATCH // 2)
+    cells = sampled.permute(0, 1, 3, 2, 4).reshape(count, grid * grid, -1)
     shares = functional.one_hot(cells, MOST_OBJECTS + 1).sum(2)[..., 1:] / cells.shape[-1]
     share, biggest = shares.max(-1)
     owner = torch.where(share >= OWNED, biggest + 1, 0)
-    line = (torch.arange(GRID).float() + 0.5) / GRID
-    tokens = torch.stack([line[None].expand(GRID, GRID), line[:, None].expand(GRID, GRID)], -1).reshape(-1, 2)
+    line = (torch.arange(grid).float() + 0.5) / grid
+    tokens = torch.stack([line[None].expand(grid, grid), line[:, None].expand(grid, grid)], -1).reshape(-1, 2)
     middle, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     offset = (tokens[None, None] - middle[:, :, None]).abs()
     mine = owner[:, None] == torch.arange(1, MOST_OBJECTS + 1)[None, :, None]
     inner = (offset < size[:, :, None] * CENTRE).all(-1) & present[..., None] & mine
     centre = torch.where(inner.any(1), owner, 0)
-    distance = ((offset * GRID) ** 2).sum(-1) + torch.where(mine, 0.0, 2.0)
+    distance = ((offset * grid) ** 2).sum(-1) + torch.where(mine, 0.0, 2.0)
     nearest = distance.argsort(2)[:, :, :3]
     by_size = size.prod(-1).argsort(1)
     for b in range(count):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.networks.checkpoints import save_half
+from services.networks.grounder.architecture import TINY_SIDE
 from services.networks.precision import autocast
 from services.networks.proposer.architecture import build_tiny, embed_image
 from services.networks.proposer.decoding import Marks, decode
@@ -138,7 +139,7 @@ class ProposerRecipe(Recipe):
         heard = []
         for batch in scenes.in_order(25, limit):
             with autocast(self.around.device, self.around.dtype):
-                image = embed_image(self.llava, resize(batch).to(self.around.device))
+                image = embed_image(self.llava, resize(batch, TINY_SIDE).to(self.around.device))
                 written = decode(self.llava, image, self.marks, 20, WRITTEN_NEGATIVES, 92)
             for rows, state in zip(composition_numbers(batch.objects), written, strict=True):
                 there = frozenset(full_phrase(int(row)) for row in rows if row < 384)

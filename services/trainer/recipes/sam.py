@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
-from services.networks.sam.architecture import TINY_CHANNELS, TINY_SIDE, build_vit_tiny
+from services.networks.sam.architecture import TINY_CHANNELS, TRAINED_SIDE, build_vit_tiny
 from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
 from services.networks.sam.prompts import mask_logits_of
 from services.trainer.optimisation import optimisers
@@ -39,7 +39,7 @@ class SamRecipe(Recipe):
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self.sam: Any = build_vit_tiny().to(around.device)
+        self.sam: Any = build_vit_tiny(TRAINED_SIDE).to(around.device)
         self.dense = DenseHeads().to(around.device)
         self.both = nn.ModuleDict({"sam": self.sam, "dense_heads": self.dense})
 
@@ -83,17 +83,25 @@ class SamRecipe(Recipe):
         return total, metrics
 
     @property
+    def side(self) -> int:
+        """Pixels of the network's input."""
+        return int(self.sam.image_encoder.img_size)
+
+    @property
     def grid(self) -> int:
         """Cells along a side of the image embedding."""
         return int(self.sam.prompt_encoder.image_embedding_size[0])
 
     def encode(self, batch: Batch) -> Tensor:
         """Image embeddings [B, 4 C, G, G]; the padding is zero after normalising, as when serving."""
-        images = batch.images.to(self.around.device).float()
+        images, side = batch.images.to(self.around.device).float(), self.side
+        scale = side / images.shape[-1]
+        if scale != 1:
+            images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
         normal = (images - self.sam.pixel_mean) / self.sam.pixel_std
-        rows = torch.arange(images.shape[-1])
-        inside = (rows[None, :, None] < batch.sizes[:, :1, None]) & (
-            rows[None, None] < batch.sizes[:, 1:, None]
+        rows = torch.arange(side)
+        inside = (rows[None, :, None] < scale * batch.sizes[:, :1, None]) & (
+            rows[None, None] < scale * batch.sizes[:, 1:, None]
         )
         embedded: Tensor = self.sam.image_encoder(normal * inside[:, None].to(normal))
         return embedded
@@ -120,18 +128,26 @@ class SamRecipe(Recipe):
         wrong = (best != (truth > 0.5)).flatten(1).float()
         cell = torch.multinomial(wrong + 1e-9, 1)[:, 0]
         side = truth.shape[-1]
-        scale = TINY_SIDE / side
+        scale = self.side / side
         second = torch.stack([(cell % side + 0.5) * scale, (cell // side + 0.5) * scale], 1)
         label = (truth.flatten(1).gather(1, cell[:, None]) > 0.5).float()
         both = torch.stack([points, second], 1)
         labels = torch.cat([torch.ones_like(label), label], 1)
         return self._decode(embeddings, both, labels, None, mask_logits_of(best))
 
-    @torch.inference_mode()
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """Mean IoU at full size from the truth's box, a central point (chosen and best of three) and a random
-        point.
+        """As it is served, at that side: mean IoU at full size from the truth's box, a central point (chosen
+        and best of three) and a random point.
         """
+        trained, self.sam = self.sam, build_vit_tiny().to(self.around.device)
+        self.sam.load_state_dict(trained.state_dict())
+        try:
+            return self._measure(scenes, limit)
+        finally:
+            self.sam = trained
+
+    @torch.inference_mode()
+    def _measure(self, scenes: TrainingScenes, limit: int) -> Metrics:
         rng = np.random.default_rng(0)
         self.sam.eval()
         found: dict[str, list[float]] = {
@@ -154,7 +170,7 @@ class SamRecipe(Recipe):
             with autocast(self.around.device, self.around.dtype):
                 embeddings = self.encode(batch)[image]
             for kind, prompt in prompts.items():
-                prompt = prompt.to(self.around.device)
+                prompt = prompt.to(self.around.device) * self.side / batch.images.shape[-1]
                 with autocast(self.around.device, self.around.dtype):
                     logits, predicted = self._decode(
                         embeddings,
@@ -181,7 +197,6 @@ class SamRecipe(Recipe):
                     found["point best of 3"] += overlaps[:, 1:].amax(1).tolist()
                     guess = predicted.float().cpu().gather(1, chosen[:, None])[:, 0]
                     errors += (guess - picked).abs().tolist()
-        self.sam.train()
         metrics = {f"mIoU {kind}": float(np.mean(values)) for kind, values in found.items()}
         return metrics | {
             "predicted IoU, mean error": float(np.mean(errors)),

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from services.core.evaluation.calibration import ece, gaps
 from services.networks.checkpoints import save_half
-from services.networks.grounder.architecture import TINY_SIDE
+from services.networks.grounder.architecture import SERVED_SIDE
 from services.networks.precision import autocast
 from services.networks.verifier.architecture import (
     CHOICES,
@@ -112,10 +112,10 @@ class VerifierRecipe(Recipe):
         return total, metrics
 
     def _fitting_tokens(self, batch: Batch, cases: list[tuple[int, MaskCase | SetCase]]) -> Tensor:
-        """Which tokens [N, 441] of the whole image belong to an object that the case's phrase fits."""
-        small = functional.interpolate(batch.ids[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="nearest")[
-            :, 0
-        ]
+        """Which tokens [N, 729] of the whole image belong to an object that the case's phrase fits."""
+        small = functional.interpolate(
+            batch.ids[:, None].float(), (SERVED_SIDE, SERVED_SIDE), mode="nearest"
+        )[:, 0]
         owner, _ = assign(small.long(), batch.objects[..., 3:7].float() / batch.ids.shape[-1], batch.present)
         label = labels_of(owner, composition_numbers(batch.objects))
         triples = ontology().compositions
@@ -142,7 +142,7 @@ class VerifierRecipe(Recipe):
         found = {}
         fits = None
         whole = functional.interpolate(
-            batch.images.float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
+            batch.images.float(), (SERVED_SIDE, SERVED_SIDE), mode="bilinear", antialias=True
         )
         with autocast(device, self.around.dtype):
             with torch.set_grad_enabled(self._learning_wholes and torch.is_grad_enabled()):
@@ -252,7 +252,7 @@ def _sheet(masks: Tensor) -> Tensor:
     if not len(masks):
         return empty_sheets(1)[0]
     small = functional.interpolate(
-        masks[:, None].float(), (TINY_SIDE, TINY_SIDE), mode="bilinear", antialias=True
+        masks[:, None].float(), (SERVED_SIDE, SERVED_SIDE), mode="bilinear", antialias=True
     )[:, 0]
     return mask_sheet(small)
 
