@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,4 +93,7 @@ def best_bias(witnessed: Sequence[tuple[float, bool]]) -> float:
 
 def write(sweep: Sweep, path: Path) -> None:
     """Write the file that `Sweep.load` reads."""
-    path.write_text(json.dumps(sweep.model_dump(mode="json"), indent=1) + "\n", "utf-8")
+    text = json.dumps(sweep.model_dump(mode="json"), indent=1)
+    # A list of words is easier to read on one line.
+    text = re.sub(r"\[\s+(\"[^\[\]{}]*\")\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(text + "\n", "utf-8")

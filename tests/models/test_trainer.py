@@ -75,6 +75,24 @@ def test_a_recipe_learns(scenes: TrainingScenes, name: Network) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_frozen_towers_stay_as_they_are(scenes: TrainingScenes, name: Network) -> None:
+    recipe = recipe_of(name)
+    recipe.freeze_towers()
+    towers = {id(parameter) for module in recipe.dearest() for parameter in module.parameters()}
+    before = {key: value.detach().clone() for key, value in recipe.network().named_parameters()}
+    made = recipe.optimisers()
+    set_rate(made, 0.3)
+    torch.autograd.backward(loss_of(recipe, scenes.batch(np.arange(4))))
+    for optimiser in made:
+        optimiser.step()
+    moved = [
+        id(value) for key, value in recipe.network().named_parameters() if not torch.equal(value, before[key])
+    ]
+    assert moved
+    assert not towers & set(moved)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_fit_goes_on_where_it_stopped_and_its_export_serves(
     scenes: TrainingScenes, name: Network, tmp_path: Path
 ) -> None:

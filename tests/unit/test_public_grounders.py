@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps
 
+from services.networks.grounder.architecture import token_features
 from services.networks.grounder.grounding_dino import write_texts
 from services.networks.serving import ModelError, NetworkSettings, ServedModel, load
 from services.networks.tensors import Answer, bytes_tensor
@@ -101,6 +102,37 @@ def test_owlv2_answers_as_transformers_does(folders: dict[str, Path]) -> None:
     assert_same_detections(answer, chances, boxes, (60, 90))
     np.testing.assert_allclose(answer["presence"], presence_of(chances.max(1), 0.2), atol=1e-3)
     assert answer["size"].tolist() == [60, 90]
+
+
+def test_an_image_that_was_seen_lately_is_not_encoded_again(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve(folders["owlv2"], embeddings_kept=1)
+    sizes: list[int] = []
+    encode = token_features
+
+    def counted(network: Any, pixels: torch.Tensor) -> Any:
+        sizes.append(len(pixels))
+        return encode(network, pixels)
+
+    monkeypatch.setattr("services.networks.grounder.served.token_features", counted)
+    first = ask(model, picture(), PHRASES, 0.0)
+    again = ask(model, picture(), ["car", *PHRASES], 0.0)
+    assert sizes == [1]
+    np.testing.assert_allclose(again["presence"][1:], first["presence"], rtol=1e-5)
+    image = Image.new("RGB", (40, 30), (10, 200, 30))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    requests = [
+        {"image": bytes_tensor([content]), "phrases": bytes_tensor(PHRASES)}
+        for content in (picture(), buffer.getvalue(), picture())
+    ]
+    answers = model.execute(requests)
+    assert sizes == [1, 1]
+    shapes = [answer["size"].tolist() for answer in answers if not isinstance(answer, ModelError)]
+    assert shapes == [[60, 90], [30, 40], [60, 90]]
+    ask(model, picture(), PHRASES)
+    assert sizes == [1, 1, 1]
 
 
 @torch.inference_mode()

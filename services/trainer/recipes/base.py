@@ -42,6 +42,7 @@ class Recipe(ABC):
     def __init__(self, around: Surroundings) -> None:
         self.around = around
         self.calibration_scenes: TrainingScenes | None = None
+        self.towers_frozen = False
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -57,6 +58,7 @@ class Recipe(ABC):
 
     def freeze_towers(self) -> None:
         """Train only what looks at the images' tokens: many more questions in the same time."""
+        self.towers_frozen = True
         for module in self.dearest():
             module.requires_grad_(False)
 

@@ -89,7 +89,7 @@ class ProposerRecipe(Recipe):
         return optimisers([(n, p) for n, p in named if "vision_tower" not in n], 2e-3, 1.5e-3) + tower
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
-        frozen = progress < FROZEN
+        frozen = self.towers_frozen or progress < FROZEN
         for parameter in self.llava.model.vision_tower.parameters():
             parameter.requires_grad_(not frozen)
         if not frozen:

@@ -66,7 +66,6 @@ class VerifierRecipe(Recipe):
         self.verifier = Verifier(len(self.tokenizer), *marks).to(around.device)
         start_from_grounder(self.verifier.owl, around.repository, "")
         self._learning_wholes = True
-        self._frozen = False
 
     def network(self) -> nn.Module:
         return self.verifier
@@ -80,7 +79,7 @@ class VerifierRecipe(Recipe):
     @override
     def freeze_towers(self) -> None:
         """The crops' mask stems are part of their tower."""
-        self._frozen = True
+        self.towers_frozen = True
         for module in (self.verifier.owl, self.verifier.crop_mask_stem):
             module.requires_grad_(False)
         self.verifier.crop_position_embed.requires_grad_(False)
@@ -92,8 +91,8 @@ class VerifierRecipe(Recipe):
 
     @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
-        self._learning_wholes = progress >= FIXED and not self._frozen
-        counts, merged = (FROZEN_CASES, FROZEN_MERGED) if self._frozen else (CASES, MERGED)
+        self._learning_wholes = progress >= FIXED and not self.towers_frozen
+        counts, merged = (FROZEN_CASES, FROZEN_MERGED) if self.towers_frozen else (CASES, MERGED)
         drawn = draw_cases(batch, self.around.rng, counts, held_out=False, merged=merged)
         total = torch.zeros((), device=self.around.device)
         metrics: Metrics = {}
@@ -160,7 +159,7 @@ class VerifierRecipe(Recipe):
                             if isinstance(case, MaskCase)
                         ]
                     )
-                    with torch.set_grad_enabled(not self._frozen and torch.is_grad_enabled()):
+                    with torch.set_grad_enabled(not self.towers_frozen and torch.is_grad_enabled()):
                         memory = self.verifier.encode_crops(normalise_crops(crops).to(device))
                 else:
                     sheets = torch.stack(
