@@ -18,6 +18,7 @@ from services.networks.errors import ModelError
 from services.networks.precision import choose_device, choose_dtype
 from services.trainer.fitting import fit as run_fit
 from services.trainer.fitting import restore_network
+from services.trainer.following import follow_grounder
 from services.trainer.recipes.base import Recipe, Surroundings
 from services.trainer.scenes import TrainingScenes
 
@@ -115,6 +116,32 @@ def fit(
     if export:
         recipe.calibration_scenes = _open(scenes)
         recipe.export(repository / network / "1")
+
+
+@app.command()
+def follow(
+    network: Network,
+    before: Annotated[Path, typer.Option(help="the grounder's weights that it started from")],
+    calibration: Annotated[Path, typer.Option(help="arrays of scenes that it is calibrated on")],
+    share: Annotated[float, typer.Option(help="share of what the grounder has learnt since")] = 0.5,
+    device: Device = "auto",
+    threads: Threads = None,
+    repository: Repository = ROOT / "model_repository",
+) -> None:
+    """Add to a served network what the grounder has learnt since it started from it, without training."""
+    recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
+    tower = recipe.tower()
+    if tower is None:
+        raise typer.BadParameter(f"{network} did not start from the grounder")
+    try:
+        recipe.start_from(repository / network / "1")
+    except ModelError as fault:
+        raise typer.BadParameter(str(fault)) from fault
+    after = repository / "concept_grounder" / "1" / "model.safetensors"
+    count = follow_grounder(tower[0], before, after, share, tower[1])
+    recipe.calibration_scenes = _open(calibration)
+    recipe.export(repository / network / "1")
+    typer.echo(f"{network}: {count} tensors follow the grounder")
 
 
 @app.command()

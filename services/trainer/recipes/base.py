@@ -56,6 +56,10 @@ class Recipe(ABC):
     def dearest(self) -> list[nn.Module]:
         """The modules that most of a step's time goes to; torch.compile pays on a GPU."""
 
+    def tower(self) -> tuple[nn.Module, str] | None:
+        """What started as the grounder's, and the prefix of its names there; None: nothing did."""
+        return None
+
     def freeze_towers(self) -> None:
         """Train only what looks at the images' tokens: many more questions in the same time."""
         self.towers_frozen = True

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.grounder.architecture import TINY_SIDE
@@ -24,6 +24,7 @@ from services.networks.proposer.decoding import Marks, decode
 from services.networks.proposer.language import IMAGE, NEGATIVES, SEPARATOR, write
 from services.scenes.ontology import ontology
 from services.trainer.calibration import average_precision
+from services.trainer.following import start_from_grounder
 from services.trainer.optimisation import optimisers, rate_factor, set_rate
 from services.trainer.phrase_bank import composition_numbers, phrase_bank, scene_tokenizer
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
@@ -65,7 +66,8 @@ class ProposerRecipe(Recipe):
             len(self.tokenizer), self.tokenizer.pad_token_id, self.marks.bos, self.marks.eos, number(IMAGE)
         )
         self.llava = llava.to(around.device)
-        start_from_grounder(self.llava.model.vision_tower, around.repository)
+        tower, prefix = self.tower()
+        start_from_grounder(tower, around.repository, prefix)
         self.bank = phrase_bank()
         self._tower_optimisers: list[torch.optim.Optimizer] = []
 
@@ -76,6 +78,10 @@ class ProposerRecipe(Recipe):
     def served(self) -> nn.Module:
         served: nn.Module = self.llava
         return served
+
+    @override
+    def tower(self) -> tuple[nn.Module, str]:
+        return self.llava.model.vision_tower, "owlv2.vision_model."
 
     def dearest(self) -> list[nn.Module]:
         return [self.llava.model.vision_tower, self.llava.model.language_model]
@@ -196,27 +202,6 @@ class ProposerRecipe(Recipe):
         self.tokenizer.save_pretrained(folder)
         extra = {"name": "llava-tiny", "phrase_threshold": round(self.threshold(), 4)}
         (folder / "tercet.json").write_text(json.dumps(extra), "utf-8")
-
-
-def start_from_grounder(network: nn.Module, repository: Path, prefix: str = "owlv2.vision_model.") -> None:
-    """Copy the exported grounder's tensors under `prefix` (its vision tower) into a network of the same
-    layout, as far as both have them.
-    """
-    weights = repository / "concept_grounder" / "1" / "model.safetensors"
-    if not weights.exists():
-        return
-    found = {
-        name.removeprefix(prefix): value
-        for name, value in load_file(weights).items()
-        if name.startswith(prefix)
-    }
-    own = network.state_dict()
-    for name, value in found.items():
-        # transformers' CLIP spells this layer so.
-        name = name.replace("pre_layernorm", "pre_layrnorm") if "pre_layrnorm.weight" in own else name
-        if name in own and own[name].shape == value.shape:
-            own[name] = value.to(own[name].dtype)
-    network.load_state_dict(own)
 
 
 def full_phrase(number: int) -> str:

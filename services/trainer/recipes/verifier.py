@@ -27,11 +27,11 @@ from services.networks.verifier.architecture import (
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.scenes.ontology import ontology
 from services.trainer.cases import MERGED, CaseMaker, MaskCase, SetCase
+from services.trainer.following import start_from_grounder
 from services.trainer.optimisation import optimisers
 from services.trainer.phrase_bank import composition_numbers, scene_tokenizer
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
 from services.trainer.recipes.grounder import assign, labels_of
-from services.trainer.recipes.proposer import start_from_grounder
 from services.trainer.scenes import Batch, TrainingScenes
 
 CASES = (4, 5, 8)
@@ -64,7 +64,8 @@ class VerifierRecipe(Recipe):
         self.tokenizer = scene_tokenizer()
         marks = self.tokenizer.pad_token_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         self.verifier = Verifier(len(self.tokenizer), *marks).to(around.device)
-        start_from_grounder(self.verifier.owl, around.repository, "")
+        tower, prefix = self.tower()
+        start_from_grounder(tower, around.repository, prefix)
         self._learning_wholes = True
 
     def network(self) -> nn.Module:
@@ -72,6 +73,10 @@ class VerifierRecipe(Recipe):
 
     def served(self) -> nn.Module:
         return self.verifier
+
+    @override
+    def tower(self) -> tuple[nn.Module, str]:
+        return self.verifier.owl, ""
 
     def dearest(self) -> list[nn.Module]:
         return [self.verifier.owl.owlv2.vision_model]
