@@ -116,7 +116,8 @@ class Proposer:
         written = domain.model_phrases(answer.tensors, made_by(answer.model, self.clock))
         if not self.sweep.phrases or not self.sweep.fits(answer.model):
             return written[:limit]
-        asked = list(dict.fromkeys([*(proposal.phrase for proposal in written), *self.sweep.phrases]))
+        scores = {proposal.phrase: proposal.score for proposal in written}
+        asked = self.sweep.asked(scores)
         # No box scores above 1: presence is all that is wanted.
         question = {**self._input(image), "phrases": strings(asked), "threshold": np.ones(1, np.float32)}
         told = self.inference.infer(CONCEPT_GROUNDER, question)
@@ -125,7 +126,7 @@ class Proposer:
         return domain.swept_phrases(
             written,
             self.sweep.join(
-                {proposal.phrase: proposal.score for proposal in written},
+                scores,
                 presences(asked, told.tensors["presence"].tolist()),
                 self.ontology,
             ),

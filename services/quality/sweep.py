@@ -14,13 +14,12 @@ from scipy.optimize import minimize_scalar
 from services.core.ontology import Ontology
 from services.kit.inference.ports import strings
 from services.proposer import domain
+from services.proposer.settings import ProposerSettings
 from services.proposer.sweep import Sweep, Swept, log_odds, presences
 from services.quality.scenes import KnownScene
 from services.quality.serving import Models, indices
 from tercet.v1 import concepts_pb2
 
-WRITTEN = 20
-"""Phrases that the proposer may write for a scene, as the service asks it."""
 LARGEST = 12.0
 """No bias is larger than this, either way."""
 
@@ -37,10 +36,12 @@ class Witnessed:
 def witness(models: Models, known: KnownScene, sweep: Sweep) -> Witnessed:
     """What both models say of a scene, as the proposer's service asks them."""
     image = strings([known.content])
-    answer = models.ask("concept_proposer", {"image": image, "max_phrases": indices([WRITTEN])})
+    answer = models.ask(
+        "concept_proposer", {"image": image, "max_phrases": indices([ProposerSettings().max_phrases])}
+    )
     proposals = domain.model_phrases(answer, concepts_pb2.Provenance())
     written = {proposal.phrase: proposal.score for proposal in proposals}
-    asked = list(dict.fromkeys([*written, *sweep.phrases]))
+    asked = sweep.asked(written)
     question = {"image": image, "phrases": strings(asked), "threshold": np.ones(1, np.float32)}
     told = models.ask("concept_grounder", question)
     there = frozenset(phrase for phrase in asked if known.members(phrase))

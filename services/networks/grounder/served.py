@@ -89,7 +89,8 @@ class ServedGrounder(BatchedModel[Question]):
                 features, _ = token_features(self._network, pixels.to(self._device))
                 corners = box_corners(self._network, features)
             for question, tokens, boxes in zip(unseen.values(), features, corners, strict=True):
-                look = Look(tokens, boxes, question.height, question.width)
+                # Copies: a part of a batch would keep all of it in memory.
+                look = Look(tokens.clone(), boxes.clone(), question.height, question.width)
                 looks[question.key] = look
                 self._looks.put(question.key, look)
         return [self.answered(self._answer, question, looks[question.key]) for question in batch]

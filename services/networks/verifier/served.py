@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
 from services.networks.grounder.architecture import SERVED_SIDE
 from services.networks.images import fit_longest_side, pad_square
+from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor
@@ -67,8 +66,7 @@ class ServedVerifier(BatchedModel[Case]):
         self._tokenizer = tokenizer
         self._temperatures = temperatures
         self._device, self._dtype = device, dtype
-        self._kept: OrderedDict[str, tuple[Memory, Tensor]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[Memory, Tensor]] = Kept(IMAGES_KEPT)
 
     def parse(self, request: Request) -> Case:
         return read_case(request)
@@ -128,8 +126,8 @@ class ServedVerifier(BatchedModel[Case]):
         """The encoded images of the cases by digest, each with its tokens under an empty sheet; those
         unknown are computed in one batch and kept.
         """
-        with self._lock:
-            found = {case.digest: self._kept[case.digest] for case in cases if case.digest in self._kept}
+        known = {case.digest: self._kept.get(case.digest) for case in cases}
+        found = {digest: image for digest, image in known.items() if image is not None}
         unknown = {case.digest: case.pixels for case in cases if case.digest not in found}
         if unknown:
             squares = np.stack([fit_longest_side(pad_square(p), SERVED_SIDE) for p in unknown.values()])
@@ -138,13 +136,9 @@ class ServedVerifier(BatchedModel[Case]):
                 encoded = self._network.encode_images(pixels)
                 bare = self._network.lay_masks(encoded, empty_sheets(1).to(self._device)).tokens
             rows = [slice(row, row + 1) for row in range(len(unknown))]
-            found |= {key: (encoded.take(row), bare[row]) for key, row in zip(unknown, rows, strict=True)}
-        with self._lock:
-            for digest, image in found.items():
-                self._kept[digest] = image
-                self._kept.move_to_end(digest)
-            while len(self._kept) > IMAGES_KEPT:
-                self._kept.popitem(last=False)
+            for digest, row in zip(unknown, rows, strict=True):
+                found[digest] = encoded.take(row), bare[row]
+                self._kept.put(digest, found[digest])
         return found
 
     def _judge_masks(self, case: Case, ids: Tensor, attention: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class VerifierRecipe(Recipe):
     @override
     def freeze_towers(self) -> None:
         """The crops' mask stems are part of their tower."""
-        self.towers_frozen = True
+        super().freeze_towers()
         for module in (self.verifier.owl, self.verifier.crop_mask_stem):
             module.requires_grad_(False)
         self.verifier.crop_position_embed.requires_grad_(False)
