@@ -27,13 +27,14 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth", ".pt"})
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *others: Path) -> str:
     """First 8 hex digits of the SHA-256 of a weights file, or of all weight files of a folder in order of
-    name. The whole hash is logged.
+    name, and of other files that belong to it. The whole hash is logged.
     """
     files = [path] if path.is_file() else weight_files(path)
     if not files:
         raise ModelError(f"{path} holds no weights (.safetensors, .bin, .pth)", invalid=False)
+    files += others
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -55,6 +55,11 @@ def fit_longest_side(pixels: Pixels, side: int) -> Pixels:
     )
 
 
+def fit_within(pixels: Pixels, side: int) -> Pixels:
+    """As `fit_longest_side`, but never enlarged."""
+    return pixels if max(pixels.shape[:2]) <= side else fit_longest_side(pixels, side)
+
+
 def pad_square(pixels: Pixels) -> Pixels:
     """Black added at the right or bottom until the image is square."""
     height, width = pixels.shape[:2]

@@ -22,7 +22,7 @@ from services.trainer.following import follow_grounder
 from services.trainer.recipes.base import Recipe, Surroundings
 from services.trainer.scenes import TrainingScenes
 
-Network = Literal["sam", "concept_grounder", "concept_proposer", "verifier"]
+Network = Literal["sam", "sam_refiner", "concept_grounder", "concept_proposer", "verifier"]
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled networks.")
 ROOT = Path(__file__).resolve().parents[2]
 Scenes = Annotated[
@@ -42,6 +42,10 @@ def make_recipe(network: Network, around: Surroundings) -> Recipe:
         from services.trainer.recipes.sam import SamRecipe
 
         return SamRecipe(around)
+    if network == "sam_refiner":
+        from services.trainer.recipes.sam_refiner import SamRefinerRecipe
+
+        return SamRefinerRecipe(around)
     if network == "concept_grounder":
         from services.trainer.recipes.grounder import GrounderRecipe
 
@@ -106,7 +110,7 @@ def fit(
             module.compile()
     if served:
         try:
-            recipe.start_from(repository / network / "1")
+            recipe.start_from(recipe.home(repository))
         except ModelError as fault:
             raise typer.BadParameter(str(fault)) from fault
     if frozen_towers:
@@ -115,7 +119,7 @@ def fit(
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
         recipe.calibration_scenes = _open(scenes)
-        recipe.export(repository / network / "1")
+        recipe.export(recipe.home(repository))
 
 
 @app.command()
@@ -134,13 +138,13 @@ def follow(
     if tower is None:
         raise typer.BadParameter(f"{network} did not start from the grounder")
     try:
-        recipe.start_from(repository / network / "1")
+        recipe.start_from(recipe.home(repository))
     except ModelError as fault:
         raise typer.BadParameter(str(fault)) from fault
     after = repository / "concept_grounder" / "1" / "model.safetensors"
     count = follow_grounder(tower[0], before, after, share, tower[1])
     recipe.calibration_scenes = _open(calibration)
-    recipe.export(repository / network / "1")
+    recipe.export(recipe.home(repository))
     typer.echo(f"{network}: {count} tensors follow the grounder")
 
 
@@ -179,7 +183,7 @@ def evaluate(
     typer.echo(json.dumps(report, indent=1))
     (folder / "quality.json").write_text(json.dumps(report, indent=1), "utf-8")
     if export:
-        recipe.export(repository / network / "1")
+        recipe.export(recipe.home(repository))
 
 
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

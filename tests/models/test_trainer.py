@@ -5,6 +5,7 @@ serves.
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -44,9 +45,10 @@ def scenes(arrays: Path) -> TrainingScenes:
 
 
 def recipe_of(name: Network, seed: int = 3) -> Recipe:
-    """With random weights, without those of the repository."""
+    """With random weights, without those of the repository; but a refiner refines the bundled SAM."""
     torch.manual_seed(seed)
-    around = Surroundings(torch.device("cpu"), torch.float32, np.random.default_rng(seed), Path("nowhere"))
+    repository = NetworkSettings().repository if name == "sam_refiner" else Path("nowhere")
+    around = Surroundings(torch.device("cpu"), torch.float32, np.random.default_rng(seed), repository)
     return make_recipe(name, around)
 
 
@@ -107,18 +109,21 @@ def test_a_fit_goes_on_where_it_stopped_and_its_export_serves(
 
     second.calibration_scenes = scenes
     assert all(math.isfinite(value) for value in second.evaluate(scenes, 8).values())
-    second.export(tmp_path / name / "1")
+    second.export(second.home(tmp_path))
     third = recipe_of(name, seed=5)
-    third.start_from(tmp_path / name / "1")
+    third.start_from(third.home(tmp_path))
     for key, value in second.served().state_dict().items():
         half = value.half().to(value.dtype) if value.is_floating_point() else value
         assert torch.equal(third.served().state_dict()[key], half), key
 
+    served = "sam" if name == "sam_refiner" else name
+    if served != name:
+        shutil.copy(NetworkSettings().weights("sam", "weights.safetensors"), second.home(tmp_path))
     scene = make_scene(5, SceneSettings())
-    (answer,) = load(name, NetworkSettings(repository=tmp_path)).execute([request_of(name, scene)])
+    (answer,) = load(served, NetworkSettings(repository=tmp_path)).execute([request_of(served, scene)])
     assert not isinstance(answer, ModelError)
     # Only `calibrate-score` gives a verifier the two tables.
-    assert set(answer) == {output for output in OUTPUTS[name] if not output.endswith("_calibration")}
+    assert set(answer) == {output for output in OUTPUTS[served] if not output.endswith("_calibration")}
 
 
 def test_a_share_of_the_learning_rate_is_of_the_recipes(scenes: TrainingScenes, tmp_path: Path) -> None:

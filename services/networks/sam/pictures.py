@@ -8,18 +8,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from services.networks.images import content_hash, decode_image, fit_longest_side
+from services.networks.images import content_hash, decode_image, fit_longest_side, fit_within
 from services.networks.kept import Kept
 from services.networks.sam.postprocessing import Frame
+
+DETAIL_SIDE = 1024
+"""Most pixels of the longer side of what a second look sees; an image kept takes at most 3 MB."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`key` is the SHA-256 of the encoded bytes; `pixels` uint8 [h, w, 3] at the size of `frame`'s input."""
+    """`key` is the SHA-256 of the encoded bytes; `pixels` uint8 [h, w, 3] at the size of `frame`'s input;
+    `detail` uint8 [h, w, 3] the image itself, no longer than `DETAIL_SIDE`.
+    """
 
     key: str
     frame: Frame
     pixels: npt.NDArray[np.uint8]
+    detail: npt.NDArray[np.uint8]
 
 
 class Pictures:
@@ -42,7 +48,7 @@ class Pictures:
         pixels = decode_image(encoded)
         fitted = fit_longest_side(pixels, self._side)
         frame = Frame(pixels.shape[0], pixels.shape[1], fitted.shape[0], fitted.shape[1], self._side)
-        picture = Picture(key, frame, fitted)
+        picture = Picture(key, frame, fitted, fit_within(pixels, DETAIL_SIDE))
         self._kept.put(key, picture)
         return picture
 

@@ -27,9 +27,10 @@ from services.networks.sam.decoding import embed_prompts
 from services.networks.sam.encoding import Encoder, make_encoder
 from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
 from services.networks.sam.factorised import FactorisedDecoder, ImageDecoder
-from services.networks.sam.pictures import Pictures, fitted_mask
+from services.networks.sam.pictures import Picture, Pictures, fitted_mask
 from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
 from services.networks.sam.prompts import mask_logits_of
+from services.networks.sam.second_look import SecondLook, load_refiner
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor, read_count, read_one, read_rows
 
@@ -48,13 +49,16 @@ above, 2 %.
 class Prompt:
     """A parsed request; `boxes` xywh [N, 4], `points` x y label [P, 3], both in image pixels."""
 
-    key: str
-    frame: Frame
-    pixels: npt.NDArray[np.uint8]
+    picture: Picture
     boxes: npt.NDArray[np.float32] | None
     points: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_] | None
     points_per_side: int
+
+    @property
+    def frame(self) -> Frame:
+        """Of its picture."""
+        return self.picture.frame
 
 
 class ServedSam(BatchedModel[Prompt]):
@@ -72,8 +76,11 @@ class ServedSam(BatchedModel[Prompt]):
         embeddings_kept: int,
         prompts_at_once: int | None = None,
         limits: Limits = EVERYTHING,
+        second_look: SecondLook | None = None,
     ) -> None:
-        """`sam` is on its device; `encoder` and the mask decoder compute in `dtype`."""
+        """`sam` is on its device; `encoder` and the mask decoder compute in `dtype`. Masks of boxes and
+        clicks are those of the `second_look` where there is one.
+        """
         self.version = version
         self._sam, self._encoder, self._device = sam, encoder, sam.device
         self._decoder = FactorisedDecoder(sam, dtype)
@@ -82,6 +89,7 @@ class ServedSam(BatchedModel[Prompt]):
         self._pictures = Pictures(embeddings_kept, self._side)
         self._prompts_at_once = prompts_at_once or PROMPTS_AT_ONCE.get(self._device.type, 64)
         self._limits = limits
+        self._second_look = second_look
 
     def parse(self, request: Request) -> Prompt:
         encoded = read_one(request, "image")
@@ -102,11 +110,11 @@ class ServedSam(BatchedModel[Prompt]):
                 raise ModelError("mask_input needs the clicks or the box of its instance")
             mask = rle.decode(read_one(request, "mask_input"), frame.height, frame.width)
         per_side = read_count(request, "points_per_side", POINTS_PER_SIDE, 64)
-        return Prompt(picture.key, frame, picture.pixels, boxes, points, mask, max(per_side, 1))
+        return Prompt(picture, boxes, points, mask, max(per_side, 1))
 
     def compute(self, batch: Sequence[Prompt]) -> list[Tensors | ModelError]:
         embeddings = self._embed(batch)
-        return [self.answered(self._answer, prompt, embeddings[prompt.key]) for prompt in batch]
+        return [self.answered(self._answer, prompt, embeddings[prompt.picture.key]) for prompt in batch]
 
     def warm_up(self) -> None:
         postprocessing.warm_up()
@@ -114,17 +122,23 @@ class ServedSam(BatchedModel[Prompt]):
         Image.new("RGB", (64, 48), (90, 120, 150)).save(buffer, "PNG")
         image = bytes_tensor([buffer.getvalue()])
         self.try_out({"image": image, "boxes": np.array([[8, 8, 24, 24]], np.float32)})
+        self.try_out({"image": image, "points": np.array([[20, 20, 1]], np.float32)})
         self.try_out({"image": image, "points_per_side": np.array([1], np.int32)})
 
     def _embed(self, batch: Sequence[Prompt]) -> dict[str, Tensor]:
         """Embeddings [C, G, G] by image; those unknown are computed in one batch."""
-        known = {prompt.key: self._cache.get(prompt.key) for prompt in batch}
+        known = {prompt.picture.key: self._cache.get(prompt.picture.key) for prompt in batch}
         found = {key: embedding for key, embedding in known.items() if embedding is not None}
-        unknown = {prompt.key: prompt for prompt in batch if prompt.key not in found}
+        unknown = {prompt.picture.key: prompt for prompt in batch if prompt.picture.key not in found}
         if unknown:
             inputs = torch.zeros(len(unknown), 3, self._side, self._side, device=self._device)
             for row, prompt in zip(inputs, unknown.values(), strict=True):
-                pixels = torch.from_numpy(np.array(prompt.pixels)).to(self._device).permute(2, 0, 1).float()
+                pixels = (
+                    torch.from_numpy(np.array(prompt.picture.pixels))
+                    .to(self._device)
+                    .permute(2, 0, 1)
+                    .float()
+                )
                 normal = (pixels - self._sam.pixel_mean) / self._sam.pixel_std
                 row[:, : normal.shape[1], : normal.shape[2]] = normal
             for key, embedding in zip(unknown, self._encoder(inputs), strict=True):
@@ -195,18 +209,37 @@ class ServedSam(BatchedModel[Prompt]):
         # output.
         single = len(clicks) > 1 or boxes is not None or prompt.mask is not None
         which = 0 if single else int(tokens.predicted_iou[0, 1:].argmax()) + 1
-        records = mask_records(decoder.upscale(tokens, slice(which, which + 1))[:, 0], prompt.frame)
-        return Segments(records, tokens.predicted_iou[:, which].cpu().numpy(), np.zeros(1, np.int64))
+        logits = decoder.upscale(tokens, slice(which, which + 1))[:, 0]
+        records, scores = self._drawn(prompt, logits, tokens.predicted_iou[:, which], prompt.boxes, clicks)
+        return Segments(records, scores, np.zeros(1, np.int64))
 
     def _boxes(self, prompt: Prompt, boxes: npt.NDArray[np.float32], embedding: Tensor) -> Segments:
         decoder, sparse = self._prepared(prompt, embedding, None, None, self._corners(boxes, prompt))
         records, scores = [], []
-        for some in torch.split(sparse, self._prompts_at_once):
-            tokens = decoder.decode(some)
+        for begin in range(0, len(boxes), self._prompts_at_once):
+            some = slice(begin, begin + self._prompts_at_once)
+            tokens = decoder.decode(sparse[some])
             self.require_finite(tokens.predicted_iou)
-            records.append(mask_records(decoder.upscale(tokens, slice(0, 1))[:, 0], prompt.frame))
-            scores.append(tokens.predicted_iou[:, 0].cpu().numpy())
+            logits = decoder.upscale(tokens, slice(0, 1))[:, 0]
+            drawn = self._drawn(prompt, logits, tokens.predicted_iou[:, 0], boxes[some], None)
+            records.append(drawn[0])
+            scores.append(drawn[1])
         return Segments(MaskRecords.joined(records), np.concatenate(scores), np.arange(len(boxes)))
+
+    def _drawn(
+        self,
+        prompt: Prompt,
+        logits: Tensor,
+        predicted_iou: Tensor,
+        boxes: npt.NDArray[np.float32] | None,
+        clicks: npt.NDArray[np.float32] | None,
+    ) -> tuple[MaskRecords, npt.NDArray[np.float32]]:
+        """The masks of SAM's logits [N, h, w] and their predicted IoU float32 [N], from a second look where
+        there is one. `boxes` xywh [N, 4] or `clicks` x y label [P, 3] prompted them.
+        """
+        if self._second_look is not None and (boxes is not None or bool((logits > 0).any())):
+            return self._second_look(prompt.picture, logits, boxes, clicks)
+        return mask_records(logits, prompt.frame), predicted_iou.float().cpu().numpy()
 
     def _everything(self, prompt: Prompt, embedding: Tensor) -> Segments:
         _, dense = embed_prompts(self._sam, None, None, torch.zeros(1, 4, device=self._device), None)
@@ -230,14 +263,17 @@ def load_served(settings: NetworkSettings) -> ServedSam:
     device = choose_device(settings.device)
     sam = load_sam(settings.sam, weights).to(device)
     dtype = choose_dtype(settings.precision, device)
+    beside = weights.with_name("refiner.safetensors")
+    refiner = [beside] if beside.exists() else []
     if device.type == "cpu" and settings.sam_keeps_memory:
         keep_freed_memory()
     return ServedSam(
         sam,
-        f"sam-{settings.sam}-{fingerprint(weights)}",
+        f"sam-{settings.sam}-{fingerprint(weights, *refiner)}",
         make_encoder(settings.sam_encoder, sam, dtype, compiled=settings.sam_compiled),
         dtype,
         embeddings_kept=settings.embeddings_kept,
         prompts_at_once=settings.sam_prompts_at_once,
         limits=everything_limits(settings),
+        second_look=SecondLook(load_refiner(refiner[0]).to(device), dtype) if refiner else None,
     )

@@ -34,6 +34,8 @@ class Recipe(ABC):
     """One network's losses, measures and export."""
 
     name: ClassVar[str]
+    model: ClassVar[str] = ""
+    """The served model that it is part of; by default the one of its name."""
     weights: ClassVar[str] = "model.safetensors"
     """The file of weights beside the served model."""
     batch_size: ClassVar[int] = 16
@@ -43,6 +45,10 @@ class Recipe(ABC):
         self.around = around
         self.calibration_scenes: TrainingScenes | None = None
         self.towers_frozen = False
+
+    def home(self, repository: Path) -> Path:
+        """Where the repository keeps what this recipe trains."""
+        return repository / (self.model or self.name) / "1"
 
     @abstractmethod
     def network(self) -> nn.Module:

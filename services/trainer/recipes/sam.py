@@ -19,11 +19,18 @@ from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_p
 from services.networks.sam.prompts import mask_logits_of
 from services.trainer.optimisation import optimisers
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
+from services.trainer.recipes.instances import (
+    all_objects,
+    boundary_iou,
+    box_prompt,
+    mask_iou,
+    object_masks,
+    point_prompt,
+    some_objects,
+)
 from services.trainer.scenes import Batch, TrainingScenes
 
 OBJECTS_AN_IMAGE = 3
-BOX_JITTER = (0.08, 0.2)
-"""Most that a side of a box moves, in sides of the object: as people draw, and as the grounder finds it."""
 CORRECTED_SHARE = 0.15
 """Share of steps with a third pass: the first mask and a click on its error go back in."""
 
@@ -37,9 +44,9 @@ class SamRecipe(Recipe):
     weights = "weights.safetensors"
     batch_size = 8
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, side: int = TRAINED_SIDE) -> None:
         super().__init__(around)
-        self.sam: Any = build_vit_tiny(TRAINED_SIDE).to(around.device)
+        self.sam: Any = build_vit_tiny(side).to(around.device)
         self.dense = DenseHeads().to(around.device)
         self.both = nn.ModuleDict({"sam": self.sam, "dense_heads": self.dense})
 
@@ -59,17 +66,17 @@ class SamRecipe(Recipe):
     @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         rng = self.around.rng
-        pairs = _some_objects(batch, rng)
+        pairs = some_objects(batch, rng, OBJECTS_AN_IMAGE)
         image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
-        truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs]).to(self.around.device)
+        truth = object_masks(batch, pairs).to(self.around.device)
         low_truth = functional.avg_pool2d(truth[:, None].float(), truth.shape[-1] // (4 * self.grid))[:, 0]
-        points = torch.stack([_point(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
-        boxes = torch.stack([_box(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
+        points = torch.stack([point_prompt(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
+        boxes = torch.stack([box_prompt(batch, b, o, rng) for b, o in pairs]).to(self.around.device)
         with autocast(self.around.device, self.around.dtype):
             encoded = self.encode(batch)
             embeddings = encoded[image]
-            clicked = self._decode(embeddings, points[:, None], torch.ones(len(pairs), 1), None, None)
-            boxed = self._decode(embeddings, None, None, boxes, None)
+            clicked = self.decode(embeddings, points[:, None], torch.ones(len(pairs), 1), None, None)
+            boxed = self.decode(embeddings, None, None, boxes, None)
             passes = [("point", slice(1, 4), *clicked), ("box", slice(0, 1), *boxed)]
             if rng.random() < CORRECTED_SHARE:
                 passes.append(
@@ -106,7 +113,7 @@ class SamRecipe(Recipe):
         embedded: Tensor = self.sam.image_encoder(normal * inside[:, None].to(normal))
         return embedded
 
-    def _decode(
+    def decode(
         self,
         embeddings: Tensor,
         points: Tensor | None,
@@ -114,6 +121,7 @@ class SamRecipe(Recipe):
         boxes: Tensor | None,
         masks: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
+        """Logits [N, 4, 4 G, 4 G] and predicted IoU [N, 4] of prompts in pixels of the network's input."""
         labels = None if labels is None else labels.to(self.around.device)
         sparse, dense = embed_prompts(self.sam, points, labels, boxes, masks)
         tokens: DecodedTokens = decode_tokens(self.sam, embeddings, sparse, dense)
@@ -133,7 +141,7 @@ class SamRecipe(Recipe):
         label = (truth.flatten(1).gather(1, cell[:, None]) > 0.5).float()
         both = torch.stack([points, second], 1)
         labels = torch.cat([torch.ones_like(label), label], 1)
-        return self._decode(embeddings, both, labels, None, mask_logits_of(best))
+        return self.decode(embeddings, both, labels, None, mask_logits_of(best))
 
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
         """As it is served, at that side: mean IoU at full size from the truth's box, a central point (chosen
@@ -159,20 +167,20 @@ class SamRecipe(Recipe):
         }
         errors: list[float] = []
         for batch in scenes.in_order(10, limit):
-            pairs = [(b, o) for b in range(len(batch.ids)) for o in range(int(batch.present[b].sum()))]
-            truth = torch.stack([batch.ids[b] == o + 1 for b, o in pairs])
+            pairs = all_objects(batch)
+            truth = object_masks(batch, pairs)
             image = torch.tensor([pair[0] for pair in pairs], device=self.around.device)
             prompts = {
-                "box": torch.stack([_box(batch, b, o, None) for b, o in pairs]),
-                "point": torch.stack([_point(batch, b, o, None) for b, o in pairs]),
-                "random point": torch.stack([_point(batch, b, o, rng) for b, o in pairs]),
+                "box": torch.stack([box_prompt(batch, b, o, None) for b, o in pairs]),
+                "point": torch.stack([point_prompt(batch, b, o, None) for b, o in pairs]),
+                "random point": torch.stack([point_prompt(batch, b, o, rng) for b, o in pairs]),
             }
             with autocast(self.around.device, self.around.dtype):
                 embeddings = self.encode(batch)[image]
             for kind, prompt in prompts.items():
                 prompt = prompt.to(self.around.device) * self.side / batch.images.shape[-1]
                 with autocast(self.around.device, self.around.dtype):
-                    logits, predicted = self._decode(
+                    logits, predicted = self.decode(
                         embeddings,
                         None if kind == "box" else prompt[:, None],
                         None if kind == "box" else torch.ones(len(pairs), 1),
@@ -185,10 +193,10 @@ class SamRecipe(Recipe):
                     ).cpu()
                     > 0
                 )
-                overlaps = _iou(masks, truth[:, None])
+                overlaps = mask_iou(masks, truth[:, None])
                 if kind == "box":
                     found["box"] += overlaps[:, 0].tolist()
-                    found["box boundary"] += _boundary_iou(masks[:, 0], truth).tolist()
+                    found["box boundary"] += boundary_iou(masks[:, 0], truth).tolist()
                     continue
                 chosen = predicted[:, 1:].float().cpu().argmax(1) + 1
                 picked = overlaps.gather(1, chosen[:, None])[:, 0]
@@ -259,35 +267,6 @@ class DenseHeads(nn.Module):
         return loss, found
 
 
-def _some_objects(batch: Batch, rng: np.random.Generator) -> list[tuple[int, int]]:
-    return [
-        (b, int(o))
-        for b in range(len(batch.ids))
-        for o in rng.permutation(int(batch.present[b].sum()))[:OBJECTS_AN_IMAGE]
-    ]
-
-
-def _box(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
-    """The object's visible box x0 y0 x1 y1, jittered with `rng`."""
-    box = batch.objects[image, obj, 3:7].float()
-    if rng is not None:
-        size = (box[2:] - box[:2]).repeat(2)
-        most = BOX_JITTER[int(rng.integers(len(BOX_JITTER)))]
-        box = box + torch.from_numpy(rng.uniform(-most, most, 4)).float() * size
-    return box.clamp(0, batch.ids.shape[-1])
-
-
-def _point(batch: Batch, image: int, obj: int, rng: np.random.Generator | None) -> Tensor:
-    """A pixel of the object: any with `rng`, else the one nearest to its median."""
-    ys, xs = np.nonzero(batch.ids[image].numpy() == obj + 1)
-    pick = (
-        int(rng.integers(len(xs)))
-        if rng is not None
-        else int(np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2))
-    )
-    return torch.tensor([xs[pick] + 0.5, ys[pick] + 0.5]).float()
-
-
 def _mask_loss(logits: Tensor, predicted_iou: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
     """20 focal + 1 dice of the best of K outputs [N, K, h, w], a tenth of their mean, and the IoU head's
     error.
@@ -301,27 +280,10 @@ def _mask_loss(logits: Tensor, predicted_iou: Tensor, truth: Tensor) -> tuple[Te
     each = 20 * focal + dice
     best, which = each.min(1)
     with torch.no_grad():
-        iou = _iou(logits > 0, target > 0.5)
+        iou = mask_iou(logits > 0, target > 0.5)
     loss = best.mean() + 0.1 * each.mean() + functional.mse_loss(predicted_iou, iou)
     return (
         loss,
         float(dice.gather(1, which[:, None]).mean().detach()),
         float(iou.gather(1, which[:, None]).mean()),
     )
-
-
-def _iou(first: Tensor, second: Tensor) -> Tensor:
-    return (first & second).sum((-2, -1)).float() / (first | second).sum((-2, -1)).clamp(min=1)
-
-
-def _boundary_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Boundary IoU (Cheng et al., 2021): IoU of the masks' inner rims, 2 % of the diagonal wide."""
-    width = max(1, round(0.02 * float(np.hypot(*second.shape[-2:]))))
-
-    def rim(mask: Tensor) -> Tensor:
-        outside = functional.max_pool2d(
-            functional.pad((~mask).float()[:, None], [width] * 4, value=1.0), 2 * width + 1, stride=1
-        )[:, 0]
-        return mask & (outside > 0)
-
-    return _iou(rim(first), rim(second))
