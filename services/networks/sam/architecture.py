@@ -35,7 +35,6 @@ def build_vit_tiny(side: int = SERVED_SIDE) -> Sam:
         image_encoder=FineEncoder(
             TINY_WIDTH,
             TINY_CHANNELS,
-            TRAINED_SIDE // TINY_PATCH,
             img_size=side,
             patch_size=TINY_PATCH,
             depth=4,

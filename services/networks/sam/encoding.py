@@ -49,7 +49,6 @@ class TorchEncoder:
         fine: list[Tensor] = []
         if isinstance(encoder, FineEncoder):
             tokens, packed = encoder.patch_embed(inputs)
-            tokens = encoder.place(tokens)
             fine.append(packed)
         else:
             tokens = encoder.patch_embed(inputs)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder
 from torch import Tensor, nn
-from torch.nn import functional
 from typing_extensions import override
 
 from services.networks.stem import ConvStem, Residual
@@ -39,29 +38,20 @@ class FineStem(nn.Module):
 
 
 class FineEncoder(ImageEncoderViT):  # type: ignore[misc]
-    """segment-anything's encoder with a `FineStem`: embeddings [B, C + 3 C, G, G]. It has positions of the
-    `trained` x `trained` cells that it was trained with, interpolated for others.
+    """segment-anything's encoder with a `FineStem`: embeddings [B, C + 3 C, G, G]. It has no positions of its
+    own: the stem's convolutions tell where a border is (Islam et al., 2020), and the mask decoder has them.
     """
 
-    def __init__(self, width: int, channels: int, trained: int, **others: Any) -> None:
-        super().__init__(embed_dim=width, out_chans=channels, **others)
+    def __init__(self, width: int, channels: int, **others: Any) -> None:
+        super().__init__(embed_dim=width, out_chans=channels, use_abs_pos=False, **others)
         self.patch_embed = FineStem(width, channels)
-        self.pos_embed = nn.Parameter(torch.zeros(1, trained, trained, width))
 
     @override
     def forward(self, pixels: Tensor) -> Tensor:
         tokens, fine = self.patch_embed(pixels)
-        tokens = self.place(tokens)
         for block in self.blocks:
             tokens = block(tokens)
         return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)), fine], 1)
-
-    def place(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, G, G, width] with their positions."""
-        positions = self.pos_embed.permute(0, 3, 1, 2)
-        if positions.shape[2:] != tokens.shape[1:3]:
-            positions = functional.interpolate(positions, tokens.shape[1:3], mode="bicubic")
-        return tokens + positions.permute(0, 2, 3, 1)
 
 
 class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]

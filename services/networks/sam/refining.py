@@ -7,7 +7,6 @@ resolution, together with the coarse mask and the prompts. Public SAMs have no s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align  # type: ignore[import-untyped]
+
+from services.networks.stem import Residual
 
 CELLS = 64
 """A crop's side as the U-Net sees it."""
@@ -55,19 +56,28 @@ class Prompted:
 
 class Refiner(nn.Module):
     """A U-Net (Ronneberger et al., 2015) of residual blocks: [N, 6, s, s] to mask logits [N, s, s] and
-    predicted IoU [N], s a multiple of 8.
+    predicted IoU [N], s a multiple of 8. Its coarser levels have ConvNeXt's blocks, which see farther with
+    fewer weights.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 48, 64)) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
         super().__init__()
         pairs = list(pairwise(widths))
-        self.enter = nn.Conv2d(CHANNELS, widths[0], 3, padding=1)
-        self.encode = nn.ModuleList(Block(width) for width in widths)
+        first, second, third, fourth = widths
+        self.enter = nn.Conv2d(CHANNELS, first, 3, padding=1)
+        self.encode = nn.ModuleList(
+            [
+                Block(first),
+                Block(second),
+                nn.Sequential(Residual(third), Residual(third)),
+                nn.Sequential(Residual(fourth), Residual(fourth)),
+            ]
+        )
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairs)
-        self.decode = nn.ModuleList(Block(fine) for fine, _ in pairs)
-        self.exit = nn.Conv2d(widths[0], 1, 1)
-        self.iou = nn.Linear(widths[-1], 1)
+        self.decode = nn.ModuleList([Block(first), Block(second), Residual(third)])
+        self.exit = nn.Conv2d(first, 1, 1)
+        self.iou = nn.Linear(fourth, 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,6 @@ the same image. A phrase's text is encoded once. Only the detector and the mask 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
 from services.networks.grounder.questions import blank_question, read_phrases
 from services.networks.images import Pixels, content_hash, decode_image
+from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_dtype
 from services.networks.sam3.loading import TEXT_LENGTH, Sam3, load_directory
 from services.networks.sam3.masks import record
@@ -87,10 +86,9 @@ class ServedSam3(BatchedModel[Question]):
         self._sam3 = sam3
         self._network = sam3.network.to(device)
         self._device, self._dtype = device, dtype
-        self._at_once, self._images_kept = at_once, images_kept
-        self._seen: OrderedDict[str, Features] = OrderedDict()
-        self._words: OrderedDict[str, Words] = OrderedDict()
-        self._lock = threading.Lock()
+        self._at_once = at_once
+        self._seen: Kept[Features] = Kept(images_kept)
+        self._words: Kept[Words] = Kept(PHRASES_KEPT)
 
     def parse(self, request: Request) -> Question:
         encoded = read_one(request, "image")
@@ -109,8 +107,8 @@ class ServedSam3(BatchedModel[Question]):
     def _look(self, batch: Sequence[Question]) -> dict[str, Features]:
         """Features by image; the images that are not known are encoded together."""
         wanted = {question.key: question for question in batch if question.phrases}
-        with self._lock:
-            found = {key: self._seen[key] for key in wanted if key in self._seen}
+        known = {key: self._seen.get(key) for key in wanted}
+        found = {key: features for key, features in known.items() if features is not None}
         fresh = [key for key in wanted if key not in found]
         for start in range(0, len(fresh), self._at_once):
             some = fresh[start : start + self._at_once]
@@ -123,19 +121,14 @@ class ServedSam3(BatchedModel[Question]):
                     tuple(one[row : row + 1].clone() for one in seen.fpn_hidden_states),
                     tuple(one[row : row + 1].clone() for one in seen.fpn_position_encoding),
                 )
-        with self._lock:
-            for key, features in found.items():
-                self._seen[key] = features
-                self._seen.move_to_end(key)
-            while len(self._seen) > self._images_kept:
-                self._seen.popitem(last=False)
+                self._seen.put(key, found[key])
         empty = Features((), ())
         return {question.key: found.get(question.key, empty) for question in batch}
 
     def _read(self, phrases: set[str]) -> dict[str, Words]:
         """The phrases' features; those not known are computed together and kept."""
-        with self._lock:
-            found = {phrase: self._words[phrase] for phrase in phrases if phrase in self._words}
+        known = {phrase: self._words.get(phrase) for phrase in phrases}
+        found = {phrase: words for phrase, words in known.items() if words is not None}
         fresh = sorted(phrases - found.keys())
         for start in range(0, len(fresh), 4 * self._at_once):
             some = fresh[start : start + 4 * self._at_once]
@@ -152,10 +145,7 @@ class ServedSam3(BatchedModel[Question]):
                 ).pooler_output
             for row, phrase in enumerate(some):
                 found[phrase] = Words(read[row], tokens["attention_mask"][row])
-        with self._lock:
-            self._words.update({phrase: found[phrase] for phrase in fresh})
-            while len(self._words) > PHRASES_KEPT:
-                self._words.popitem(last=False)
+                self._words.put(phrase, found[phrase])
         return found
 
     def _answer(self, question: Question, features: Features, known: dict[str, Words]) -> Tensors:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
-from services.networks.sam.architecture import TINY_CHANNELS, TRAINED_SIDE, build_vit_tiny
+from services.networks.sam.architecture import SERVED_SIDE, TINY_CHANNELS, TRAINED_SIDE, build_vit_tiny
 from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
 from services.networks.sam.prompts import mask_logits_of
 from services.trainer.optimisation import optimisers
@@ -144,15 +144,12 @@ class SamRecipe(Recipe):
         return self.decode(embeddings, both, labels, None, mask_logits_of(best))
 
     def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """As it is served, at that side: mean IoU at full size from the truth's box, a central point (chosen
-        and best of three) and a random point.
+        """SAM alone, without the refiner, at the side that it is served at: mean IoU at full size from the
+        truth's box, a central point (chosen and best of three) and a random point.
         """
-        trained, self.sam = self.sam, build_vit_tiny().to(self.around.device)
-        self.sam.load_state_dict(trained.state_dict())
-        try:
-            return self._measure(scenes, limit)
-        finally:
-            self.sam = trained
+        served = SamRecipe(self.around, SERVED_SIDE)
+        served.sam.load_state_dict(self.sam.state_dict())
+        return served._measure(scenes, limit)
 
     @torch.inference_mode()
     def _measure(self, scenes: TrainingScenes, limit: int) -> Metrics:
