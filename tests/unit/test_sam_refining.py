@@ -120,7 +120,7 @@ def test_the_coarse_mask_is_seen_at_its_place() -> None:
     logits = torch.full((1, 160, 160), -8.0)
     logits[0, 30:60, 40:80] = 8  # of an input of 320 pixels: 60..120, 80..160; half that in the image
     picture = picture_of(np.zeros((100, 160, 3), np.uint8))
-    click = np.array([[60, 45, 1]], np.float32)
+    click = np.array([[[60, 45, 1]]], np.float32)
     look = SecondLook(Copying(3), torch.float32)  # type: ignore[arg-type]
     records, _ = look(picture, logits, None, click)
     expected = np.zeros((100, 160), np.bool_)

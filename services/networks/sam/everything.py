@@ -101,7 +101,7 @@ def segment_everything(
         prompts = start + rows[:, None].expand(-1, which.shape[1])[which]
         part = Segments(records, scores[rows][which].cpu().numpy(), prompts.cpu().numpy())
         parts.append(part.take(_fit(records, frame, limits)))
-    return _different(_joined(parts), limits)
+    return different(_joined(parts), limits)
 
 
 def _fit(records: MaskRecords, frame: Frame, limits: Limits) -> npt.NDArray[np.int64]:
@@ -120,7 +120,8 @@ def _joined(parts: list[Segments]) -> Segments:
     )
 
 
-def _different(found: Segments, limits: Limits) -> Segments:
+def different(found: Segments, limits: Limits) -> Segments:
+    """Those of highest predicted IoU, best first, of masks that overlap more than the limits allow."""
     kept = found.take(suppress_boxes(found.records.boxes, found.predicted_iou, limits.box_overlap))
     if limits.mask_overlap is None:
         return kept

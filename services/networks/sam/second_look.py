@@ -32,7 +32,7 @@ class SecondLook:
         clicks: npt.NDArray[np.float32] | None,
     ) -> tuple[MaskRecords, npt.NDArray[np.float32]]:
         """Masks and their predicted IoU float32 [N] for SAM's logits [N, h, w], whose prompts were boxes xywh
-        [N, 4] or, with one mask, clicks x y label [P, 3], or both; all in pixels of the image.
+        [N, 4], clicks x y label [N, P, 3] or both, in pixels of the image.
 
         Raises `ModelError` for what is not finite.
         """
@@ -67,14 +67,14 @@ def _prompted(
         # What lies outside the image would only make the window larger.
         ends = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
         corners = torch.from_numpy(ends.clip(0, [frame.width, frame.height] * 2))
-    given = np.full((1, 3), -1, np.float32) if clicks is None else clicks
+    given = np.full((count, 1, 3), -1, np.float32) if clicks is None else clicks
     return Prompted(
         torch.zeros(count, dtype=torch.long, device=device),
         logits,
         scale,
         corners.float().to(device),
         torch.full((count,), boxes is not None, device=device),
-        torch.from_numpy(given).float().to(device)[None].expand(count, -1, -1),
+        torch.from_numpy(given).float().to(device),
     )
 
 

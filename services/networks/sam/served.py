@@ -25,7 +25,14 @@ from services.networks.sam.allocation import keep_freed_memory
 from services.networks.sam.architecture import load_sam
 from services.networks.sam.decoding import embed_prompts
 from services.networks.sam.encoding import Encoder, make_encoder
-from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
+from services.networks.sam.everything import (
+    MULTIMASK,
+    Limits,
+    Segments,
+    different,
+    point_grid,
+    segment_everything,
+)
 from services.networks.sam.factorised import FactorisedDecoder, ImageDecoder
 from services.networks.sam.pictures import Picture, Pictures, fitted_mask
 from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
@@ -210,7 +217,9 @@ class ServedSam(BatchedModel[Prompt]):
         single = len(clicks) > 1 or boxes is not None or prompt.mask is not None
         which = 0 if single else int(tokens.predicted_iou[0, 1:].argmax()) + 1
         logits = decoder.upscale(tokens, slice(which, which + 1))[:, 0]
-        records, scores = self._drawn(prompt, logits, tokens.predicted_iou[:, which], prompt.boxes, clicks)
+        records, scores = self._drawn(
+            prompt, logits, tokens.predicted_iou[:, which], prompt.boxes, clicks[None]
+        )
         return Segments(records, scores, np.zeros(1, np.int64))
 
     def _boxes(self, prompt: Prompt, boxes: npt.NDArray[np.float32], embedding: Tensor) -> Segments:
@@ -235,7 +244,7 @@ class ServedSam(BatchedModel[Prompt]):
         clicks: npt.NDArray[np.float32] | None,
     ) -> tuple[MaskRecords, npt.NDArray[np.float32]]:
         """The masks of SAM's logits [N, h, w] and their predicted IoU float32 [N], from a second look where
-        there is one. `boxes` xywh [N, 4] or `clicks` x y label [P, 3] prompted them.
+        there is one. `boxes` xywh [N, 4] or `clicks` x y label [N, P, 3] prompted them.
         """
         if self._second_look is not None and (boxes is not None or bool((logits > 0).any())):
             return self._second_look(prompt.picture, logits, boxes, clicks)
@@ -246,7 +255,24 @@ class ServedSam(BatchedModel[Prompt]):
         decoder = self._decoder.for_image(embedding, dense[0])
         points = point_grid(prompt.points_per_side, prompt.frame)
         frame, limits = prompt.frame, self._limits
-        return segment_everything(self._sam, decoder, frame, points, limits, self._prompts_at_once)
+        found = segment_everything(self._sam, decoder, frame, points, limits, self._prompts_at_once)
+        if self._second_look is None or not len(found.records):
+            return found
+        return different(self._clicked_again(prompt, decoder, points[found.prompt], found), limits)
+
+    def _clicked_again(
+        self, prompt: Prompt, decoder: ImageDecoder, points: npt.NDArray[np.float64], found: Segments
+    ) -> Segments:
+        """A second look at masks found by clicks on `points` x y [M, 2]: everything-mode keeps no logits."""
+        clicks = np.concatenate([points, np.ones((len(points), 1))], 1).astype(np.float32)[:, None]
+        places = self._to_input(clicks[..., :2], prompt)
+        labels = torch.ones(len(points), 1, device=self._device)
+        tokens = decoder.decode(embed_prompts(self._sam, places, labels, None, None)[0])
+        scores = torch.from_numpy(found.predicted_iou).to(self._device)
+        which = (tokens.predicted_iou[:, MULTIMASK].float() - scores[:, None]).abs().argmin(1)
+        rows = torch.arange(len(points), device=self._device)
+        logits = decoder.upscale(tokens, MULTIMASK)[rows, which]
+        return Segments(*self._drawn(prompt, logits, scores, None, clicks), found.prompt)
 
 
 def everything_limits(settings: NetworkSettings) -> Limits:
