@@ -22,7 +22,7 @@ from torch.nn import functional
 from services.core import masks as rle
 from services.networks.errors import ModelError
 from services.networks.images import fit_longest_side
-from services.networks.sam.architecture import SERVED_SIDE, build_vit_tiny, load_sam
+from services.networks.sam.architecture import TINY_SIDE, build_vit_tiny, load_sam
 from services.networks.sam.decoding import DecodedTokens
 from services.networks.sam.encoding import TorchEncoder
 from services.networks.sam.everything import Limits, Segments, point_grid, segment_everything
@@ -58,7 +58,7 @@ class Substituted:
         return tokens.masks
 
 
-LOW = SERVED_SIDE // 2
+LOW = TINY_SIDE // 2
 """Side of the bundled network's logits."""
 
 
@@ -117,8 +117,8 @@ def as_records(found: Segments, points: npt.NDArray[np.float64]) -> Records:
 
 
 def frame_of(image: npt.NDArray[np.uint8]) -> Frame:
-    fitted = fit_longest_side(image, SERVED_SIDE)
-    return Frame(image.shape[0], image.shape[1], fitted.shape[0], fitted.shape[1], SERVED_SIDE)
+    fitted = fit_longest_side(image, TINY_SIDE)
+    return Frame(image.shape[0], image.shape[1], fitted.shape[0], fitted.shape[1], TINY_SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_records_of_the_bundled_network_are_the_references(bundled: Sam) -> None
     frame = frame_of(image)
     points = point_grid(PER_SIDE, frame)
     inputs = bundled.preprocess(
-        torch.from_numpy(fit_longest_side(image, SERVED_SIDE).copy()).permute(2, 0, 1).float()
+        torch.from_numpy(fit_longest_side(image, TINY_SIDE).copy()).permute(2, 0, 1).float()
     )
     embedding = TorchEncoder(bundled, torch.float32)(inputs[None])[0]
     _, dense = bundled.prompt_encoder(points=None, boxes=torch.zeros(1, 4), masks=None)
@@ -183,7 +183,7 @@ def test_records_of_the_bundled_network_are_the_references(bundled: Sam) -> None
 def test_further_limits_drop_masks_of_the_whole_image_and_overlapping_ones() -> None:
     torch.manual_seed(0)
     sam = build_vit_tiny().eval()
-    frame = Frame(200, 200, SERVED_SIDE, SERVED_SIDE, SERVED_SIDE)
+    frame = Frame(200, 200, TINY_SIDE, TINY_SIDE, TINY_SIDE)
     logits, scores = blobs(PER_SIDE**2, 5)
     logits[0] = 9.0
     scores[0] = 0.99
@@ -212,7 +212,7 @@ def test_nan_is_an_error(where: str) -> None:
         scores[3] = 1
     else:
         scores[3, 1] = float("nan")
-    frame = Frame(200, 300, 213, SERVED_SIDE, SERVED_SIDE)
+    frame = Frame(200, 300, 171, TINY_SIDE, TINY_SIDE)
     points = point_grid(PER_SIDE, frame)
     with pytest.raises(ModelError, match="NaN"):
         segment_everything(sam, Substituted(logits, scores), frame, points, Limits(), 64)

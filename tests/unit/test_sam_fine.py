@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from services.networks.sam.architecture import TINY_CHANNELS, TRAINED_SIDE, build_vit_tiny
+from services.networks.sam.architecture import TINY_CHANNELS, build_vit_tiny
 from services.networks.sam.decoding import decode_tokens, embed_prompts, upscale_masks
 from services.networks.sam.fine import _pack, _unpack, fine_tokens
 
@@ -31,7 +31,7 @@ def test_tokens_of_a_public_embedding_have_none() -> None:
 @torch.inference_mode()
 def test_a_fine_feature_reaches_the_masks_at_its_pixel_alone() -> None:
     torch.manual_seed(0)
-    sam = build_vit_tiny(TRAINED_SIDE).eval()
+    sam = build_vit_tiny().eval()
     embedding = torch.randn(1, 4 * TINY_CHANNELS, 32, 32)
     sparse, dense = embed_prompts(sam, None, None, torch.tensor([[20.0, 20, 200, 220]]), None)
     tokens = decode_tokens(sam, embedding, sparse, dense)

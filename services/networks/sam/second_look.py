@@ -15,7 +15,7 @@ from services.networks.errors import ModelError
 from services.networks.precision import autocast
 from services.networks.sam.pictures import Picture
 from services.networks.sam.postprocessing import MASK_THRESHOLD, STABILITY_OFFSET, MaskRecords
-from services.networks.sam.refining import Prompted, Refiner, crop, mask_boxes, window_logits
+from services.networks.sam.refining import Prompted, Refiner, crop, mask_boxes, refine, window_logits
 
 
 class SecondLook:
@@ -42,7 +42,7 @@ class SecondLook:
         frame = picture.frame
         crops = crop(pixels, prompted, windows, detail=pixels.shape[-1] / frame.width)
         with autocast(logits.device, self._dtype):
-            refined, scores = self._refiner(crops)
+            refined, scores = refine(self._refiner, crops)
         if not bool(refined.isfinite().all()):
             raise ModelError(
                 "SAM's refiner gave NaN or infinity: its weights are unfit, or float32 is needed "

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
-from services.networks.sam.architecture import SERVED_SIDE, TINY_CHANNELS, TRAINED_SIDE, build_vit_tiny
+from services.networks.sam.architecture import TINY_CHANNELS, build_vit_tiny
 from services.networks.sam.decoding import DecodedTokens, decode_tokens, embed_prompts, upscale_masks
 from services.networks.sam.prompts import mask_logits_of
 from services.trainer.optimisation import optimisers
@@ -44,9 +44,9 @@ class SamRecipe(Recipe):
     weights = "weights.safetensors"
     batch_size = 8
 
-    def __init__(self, around: Surroundings, side: int = TRAINED_SIDE) -> None:
+    def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self.sam: Any = build_vit_tiny(side).to(around.device)
+        self.sam: Any = build_vit_tiny().to(around.device)
         self.dense = DenseHeads().to(around.device)
         self.both = nn.ModuleDict({"sam": self.sam, "dense_heads": self.dense})
 
@@ -143,16 +143,11 @@ class SamRecipe(Recipe):
         labels = torch.cat([torch.ones_like(label), label], 1)
         return self.decode(embeddings, both, labels, None, mask_logits_of(best))
 
-    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
-        """SAM alone, without the refiner, at the side that it is served at: mean IoU at full size from the
-        truth's box, a central point (chosen and best of three) and a random point.
-        """
-        served = SamRecipe(self.around, SERVED_SIDE)
-        served.sam.load_state_dict(self.sam.state_dict())
-        return served._measure(scenes, limit)
-
     @torch.inference_mode()
-    def _measure(self, scenes: TrainingScenes, limit: int) -> Metrics:
+    def evaluate(self, scenes: TrainingScenes, limit: int) -> Metrics:
+        """SAM alone, without the refiner: mean IoU at full size from the truth's box, a central point (chosen
+        and best of three) and a random point.
+        """
         rng = np.random.default_rng(0)
         self.sam.eval()
         found: dict[str, list[float]] = {

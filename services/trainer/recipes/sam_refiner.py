@@ -12,9 +12,17 @@ from typing_extensions import override
 
 from services.networks.checkpoints import save_half
 from services.networks.precision import autocast
-from services.networks.sam.architecture import SERVED_SIDE, TRAINED_SIDE
 from services.networks.sam.prompts import mask_logits_of
-from services.networks.sam.refining import CELLS, Prompted, Refiner, crop, cut, mask_boxes, window_logits
+from services.networks.sam.refining import (
+    CELLS,
+    Prompted,
+    Refiner,
+    crop,
+    cut,
+    mask_boxes,
+    refine,
+    window_logits,
+)
 from services.trainer.optimisation import optimisers
 from services.trainer.recipes.base import Metrics, Recipe, Surroundings
 from services.trainer.recipes.instances import (
@@ -48,14 +56,10 @@ class SamRefinerRecipe(Recipe):
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
-        self.sam = self._sam(TRAINED_SIDE)
+        self.sam = SamRecipe(around)
+        self.sam.start_from(self.sam.home(around.repository))
+        self.sam.served().eval().requires_grad_(False)
         self.refiner = Refiner().to(around.device)
-
-    def _sam(self, side: int) -> SamRecipe:
-        sam = SamRecipe(self.around, side)
-        sam.start_from(sam.home(self.around.repository))
-        sam.served().eval().requires_grad_(False)
-        return sam
 
     def network(self) -> nn.Module:
         return self.refiner
@@ -179,7 +183,6 @@ class SamRefinerRecipe(Recipe):
         refined.
         """
         self.refiner.eval()
-        self.sam = self._sam(SERVED_SIDE)
         found: dict[str, list[float]] = {}
         for batch in scenes.in_order(10, limit):
             pairs = all_objects(batch)
@@ -193,9 +196,8 @@ class SamRefinerRecipe(Recipe):
             for kind, prompted in kinds.items():
                 windows = prompted.windows()
                 with autocast(self.around.device, self.around.dtype):
-                    logits, guess = self.refiner(
-                        crop(batch.images.to(windows.device).float(), prompted, windows)
-                    )
+                    crops = crop(batch.images.to(windows.device).float(), prompted, windows)
+                    logits, guess = refine(self.refiner, crops)
                 refined = torch.zeros_like(truth)
                 for mask, each, window in zip(refined, logits.cpu(), windows, strict=True):
                     inside, place = window_logits(each, window, *truth.shape[1:])
