@@ -80,8 +80,8 @@ class NetworkSettings(BaseSettings):
         None,
         ge=0,
         le=1,
-        description="everything-mode keeps masks whose predicted IoU is above it; 0.8 by default, 0.5 for "
-        "the bundled vit_tiny, which is sure of little",
+        description="everything-mode keeps masks whose predicted IoU is above it; 0.8 by default, 0.7 for "
+        "the bundled vit_tiny",
     )
     sam_stability: float | None = Field(
         None,

@@ -295,7 +295,7 @@ def test_nothing_to_suppress() -> None:
 
 def test_limits_are_the_networks_own_unless_set() -> None:
     bundled, public = (everything_limits(NetworkSettings(sam=name)) for name in ("vit_tiny", "vit_b"))
-    assert (bundled.predicted_iou, bundled.stability) == (0.5, 0.8)
+    assert (bundled.predicted_iou, bundled.stability) == (0.7, 0.8)
     assert (public.predicted_iou, public.stability) == (0.8, 0.9)
     chosen = everything_limits(
         NetworkSettings(sam_predicted_iou=0.0, sam_stability=0.95, sam_mask_overlap=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,15 @@ from torch import Tensor
 from services.core import masks as rle
 from services.networks.checkpoints import save_half
 from services.networks.errors import ModelError
+from services.networks.sam.architecture import load_sam
+from services.networks.sam.encoding import TorchEncoder
 from services.networks.sam.pictures import Picture, Pictures
 from services.networks.sam.refining import CELLS, Prompted, Refiner, crop, mask_boxes, window_logits
 from services.networks.sam.second_look import SecondLook, load_refiner, window_records
+from services.networks.sam.served import BUNDLED, ServedSam
+from services.networks.settings import NetworkSettings
+from services.networks.tensors import bytes_tensor
+from services.scenes import SceneSettings, make_scene
 
 SIDE = 320
 
@@ -144,6 +151,44 @@ def test_a_box_beyond_measure_costs_no_more_than_the_image() -> None:
     look = SecondLook(Copying(0), torch.float32)  # type: ignore[arg-type]
     records, _ = look(picture, torch.zeros(1, 160, 160), np.array([[-1e7, -1e7, 2e7, 2e7]], np.float32), None)
     assert records.areas.tolist() == [3600]
+
+
+class Sure(torch.nn.Module):
+    """In the place of the U-Net: the coarse mask as it is seen, with a predicted IoU that is given."""
+
+    def __init__(self, iou: float) -> None:
+        super().__init__()
+        self.iou = iou
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        return (crops[:, 3] - 0.5) * 8, torch.full((len(crops),), self.iou)
+
+
+def everything(second_look: SecondLook | None) -> dict[str, Any]:
+    """The bundled SAM's answer about a drawn scene."""
+    sam = load_sam("vit_tiny", NetworkSettings().weights("sam", "weights.safetensors"))
+    encoder = TorchEncoder(sam, torch.float32)
+    served = ServedSam(
+        sam, "sam-test", encoder, torch.float32, embeddings_kept=1, limits=BUNDLED, second_look=second_look
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(make_scene(7, SceneSettings()).image).save(buffer, "PNG")
+    (answer,) = served.execute([{"image": bytes_tensor([buffer.getvalue()])}])
+    assert not isinstance(answer, ModelError)
+    return dict(answer)
+
+
+def test_everything_mode_goes_by_the_second_looks_predicted_iou() -> None:
+    alone = everything(None)
+    sure = everything(SecondLook(Sure(0.9), torch.float32))  # type: ignore[arg-type]
+    assert (alone["predicted_iou"] > BUNDLED.predicted_iou).all()
+    assert len(sure["rles"]) > 1
+    assert sure["predicted_iou"].tolist() == pytest.approx([0.9] * len(sure["rles"]))
+    # Such a second look changes no mask by much.
+    overlaps = rle.iou(alone["rles"].tolist(), sure["rles"].tolist(), *alone["size"].tolist())
+    assert np.median(overlaps.max(0)) > 0.9
+    doubtful = everything(SecondLook(Sure(0.6), torch.float32))  # type: ignore[arg-type]
+    assert len(doubtful["rles"]) == 0
 
 
 def test_windows_outside_give_an_empty_mask_there() -> None:

@@ -46,10 +46,12 @@ POINTS_PER_SIDE = 16
 MOST_PROMPTS = 4096
 EVERYTHING = Limits(predicted_iou=0.8, stability=0.9, box_overlap=0.7, share=0.95)
 """Of everything-mode: a little looser than segment-anything's, and no masks of nearly the whole image."""
-BUNDLED = replace(EVERYTHING, predicted_iou=0.5, stability=0.8)
-"""Of the bundled network. On 16 held-out scenes these find 36 % of the objects at a precision of 89 %; those
-above, 2 %.
+BUNDLED = replace(EVERYTHING, predicted_iou=0.7, stability=0.8)
+"""Of the bundled network. On 16 held-out scenes these find 91 % of the objects at a precision of 81 %, with a
+mean IoU of .94; without the second look, from a predicted IoU of .5 on, 91 % at 43 % with .87.
 """
+FIRST_LOOK = 0.5
+"""Masks of lower predicted IoU are not looked at again; the limits go by the second look."""
 
 
 @dataclass(frozen=True)
@@ -254,11 +256,14 @@ class ServedSam(BatchedModel[Prompt]):
         _, dense = embed_prompts(self._sam, None, None, torch.zeros(1, 4, device=self._device), None)
         decoder = self._decoder.for_image(embedding, dense[0])
         points = point_grid(prompt.points_per_side, prompt.frame)
-        frame, limits = prompt.frame, self._limits
-        found = segment_everything(self._sam, decoder, frame, points, limits, self._prompts_at_once)
+        limits = first = self._limits
+        if self._second_look is not None:
+            first = replace(limits, predicted_iou=min(limits.predicted_iou, FIRST_LOOK))
+        found = segment_everything(self._sam, decoder, prompt.frame, points, first, self._prompts_at_once)
         if self._second_look is None or not len(found.records):
             return found
-        return different(self._clicked_again(prompt, decoder, points[found.prompt], found), limits)
+        again = self._clicked_again(prompt, decoder, points[found.prompt], found)
+        return different(again.take(np.flatnonzero(again.predicted_iou > limits.predicted_iou)), limits)
 
     def _clicked_again(
         self, prompt: Prompt, decoder: ImageDecoder, points: npt.NDArray[np.float64], found: Segments
