@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from types import FrameType
 from typing import Final, Generic, TypeVar
 
@@ -28,6 +29,7 @@ S = TypeVar("S", bound=KitSettings)
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+_SIGNAL_SECONDS: Final = 1.0
 
 
 class Ending:
@@ -36,6 +38,26 @@ class Ending:
     def __init__(self) -> None:
         self.begun = threading.Event()
         self.failure: str | None = None
+        self._signalled = False
+        self._signals: SimpleQueue[None] = SimpleQueue()
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT from now on; called by the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.on_signal)
+
+        def tell() -> None:
+            self._signals.get()
+            self.begun.set()
+
+        threading.Thread(target=tell, name="signals", daemon=True).start()
+
+    def wait(self) -> None:
+        """Until the end begins. A signal's handler runs in the main thread alone, and a wait without end that
+        another thread's signal does not interrupt would never let it.
+        """
+        while not self.begun.wait(_SIGNAL_SECONDS):
+            pass
 
     def fail(self, reason: str) -> None:
         """A part is lost: the process ends, and its supervisor starts it again."""
@@ -51,10 +73,11 @@ class Ending:
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """The first one drains, a second one does not wait."""
-        if self.begun.is_set():
+        if self._signalled or self.begun.is_set():
             os._exit(EXIT_FAILED)
-        # No logging here: the interrupted main thread may hold a lock of it.
-        self.begun.set()
+        # Nothing here may want a lock that the interrupted main thread may hold: not a log's, not an event's.
+        self._signalled = True
+        self._signals.put(None)
 
     def must_end_within(self, seconds: float) -> None:
         """Whatever hangs: what is not committed by then is given up, and another process works it again."""
@@ -111,12 +134,11 @@ class Program(Generic[S]):
 
     def _serve(self, settings: S) -> int:
         ending = Ending()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ending.on_signal)
+        ending.listen()
         with self.serving(settings, ending):
-            ending.begun.wait()
-            _LOG.info("draining", grace=settings.grace, failure=ending.failure)
+            ending.wait()
             ending.must_end_within(settings.grace)
+            _LOG.info("draining", grace=settings.grace, failure=ending.failure)
         return ending.code
 
     def _parser(self) -> argparse.ArgumentParser:
