@@ -142,7 +142,7 @@ def test_a_watch_outlives_a_killed_engine(scenes: Path, tmp_path: Path) -> None:
     def watch(client: Client, job_id: str) -> None:
         try:
             for sight in client.watch(job_id, timeout=WORK_SECONDS):
-                sights.append(sight)  # noqa: PERF402 - seen from the other thread at once
+                sights.append(sight)
         except Exception as error:
             errors.append(error)
 
