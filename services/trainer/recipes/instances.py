@@ -53,6 +53,16 @@ def point_prompt(batch: Batch, image: int, obj: int, rng: np.random.Generator | 
     return torch.tensor([xs[pick] + 0.5, ys[pick] + 0.5]).float()
 
 
+def second_click(masks: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """A click x, y [N, 2] where masks bool [N, h, w] are wrong, in their pixels, and its label [N, 1]: 1
+    where the truth bool [N, h, w] has the object, else 0.
+    """
+    cell = torch.multinomial((masks != truth).flatten(1).float() + 1e-9, 1)
+    side = truth.shape[-1]
+    place = torch.cat([cell % side + 0.5, cell // side + 0.5], 1)
+    return place, truth.flatten(1).gather(1, cell).float()
+
+
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
     """IoU of masks bool [..., H, W], by broadcasting."""
     return (first & second).sum((-2, -1)).float() / (first | second).sum((-2, -1)).clamp(min=1)

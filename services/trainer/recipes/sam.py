@@ -26,6 +26,7 @@ from services.trainer.recipes.instances import (
     mask_iou,
     object_masks,
     point_prompt,
+    second_click,
     some_objects,
 )
 from services.trainer.scenes import Batch, TrainingScenes
@@ -133,12 +134,8 @@ class SamRecipe(Recipe):
         """A second click where the best first mask is wrong, with that mask as input."""
         logits, predicted = clicked[0].detach().float(), clicked[1].detach()
         best = logits[torch.arange(len(logits)), predicted[:, 1:].argmax(1) + 1] > 0
-        wrong = (best != (truth > 0.5)).flatten(1).float()
-        cell = torch.multinomial(wrong + 1e-9, 1)[:, 0]
-        side = truth.shape[-1]
-        scale = self.side / side
-        second = torch.stack([(cell % side + 0.5) * scale, (cell // side + 0.5) * scale], 1)
-        label = (truth.flatten(1).gather(1, cell[:, None]) > 0.5).float()
+        second, label = second_click(best, truth > 0.5)
+        second = second * (self.side / truth.shape[-1])
         both = torch.stack([points, second], 1)
         labels = torch.cat([torch.ones_like(label), label], 1)
         return self.decode(embeddings, both, labels, None, mask_logits_of(best))

@@ -32,6 +32,7 @@ from services.trainer.recipes.instances import (
     mask_iou,
     object_masks,
     point_prompt,
+    second_click,
     some_objects,
 )
 from services.trainer.recipes.sam import SamRecipe
@@ -155,11 +156,8 @@ class SamRefinerRecipe(Recipe):
         scale = logits.shape[-1] / batch.images.shape[-1]
         if rng is not None and rng.random() < SECOND_CLICKS:
             low = functional.interpolate(truth[:, None].float(), logits.shape[1:], mode="area")[:, 0] > 0.5
-            cell = torch.multinomial(((logits > 0) != low).flatten(1).float() + 1e-9, 1)[:, 0]
-            side = logits.shape[-1]
-            second = torch.stack([(cell % side + 0.5) / scale, (cell // side + 0.5) / scale], 1)
-            label = low.flatten(1).gather(1, cell[:, None]).float()
-            clicks = torch.cat([clicks, torch.cat([second, label], 1)[:, None]], 1)
+            second, label = second_click(logits > 0, low)
+            clicks = torch.cat([clicks, torch.cat([second / scale, label], 1)[:, None]], 1)
             found, _ = self.sam.decode(
                 embeddings[owner],
                 clicks[..., :2] * to_input,
