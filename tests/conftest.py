@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.lifecycle import LocalStack, private_stack
+from services.kit.bus.kafka_sockets import close_forgotten_sockets
+
+close_forgotten_sockets()  # those of clients that tests make themselves, too
 
 
 @pytest.fixture(scope="session")

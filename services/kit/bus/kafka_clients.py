@@ -13,6 +13,7 @@ from kafka.net.compat import KafkaNetClient
 
 from services.core.errors import Unavailable
 from services.kit.bus.kafka_settings import KafkaSettings
+from services.kit.bus.kafka_sockets import close_forgotten_sockets
 from services.kit.bus.topics import MAX_MESSAGE_BYTES
 
 
@@ -96,6 +97,7 @@ def _reading(bootstrap: str, settings: KafkaSettings) -> dict[str, Any]:
 
 def _connect(kind: Callable[..., Any], configuration: dict[str, Any]) -> Any:
     """A client. When its constructor fails, kafka-python leaves a thread and sockets, closed here."""
+    close_forgotten_sockets()
     networks: list[KafkaNetClient] = []
 
     def network(**given: Any) -> KafkaNetClient:
