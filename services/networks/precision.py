@@ -1,5 +1,5 @@
-"""Which number format and device the networks compute in. The CPU is asked first: bf16 without AVX512-BF16 is
-emulated and about twenty times slower than fp32, with it about twice as fast.
+"""Which device, number format and attention the networks compute with. The CPU is asked first: bf16 without
+AVX512-BF16 is emulated and about twenty times slower than fp32, with it about twice as fast.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Any, Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+PLAIN_ATTENTION_UP_TO = 1024
+"""Tokens. Below, with few wide heads and in bf16, a CPU is quicker without the fused kernel; in fp32 the
+kernel takes .5 to .7 of the time (730 and 442 tokens, three heads of 64, AVX2).
+"""
 
 
 @cache
@@ -35,6 +39,14 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     return torch.bfloat16 if device.type == "cuda" or cpu_has_bf16() else torch.float32
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype, tokens: int) -> str:
+    """transformers' name of the attention over this many tokens: the fused kernel, but in bf16 on a CPU
+    plain products, as long as they do not take gigabytes.
+    """
+    plain = device.type == "cpu" and dtype == torch.bfloat16 and tokens <= PLAIN_ATTENTION_UP_TO
+    return "eager" if plain else "sdpa"
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:

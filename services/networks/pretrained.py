@@ -105,8 +105,5 @@ def load_image_processor(folder: Path) -> Any:
 
 
 def load_directory(kind: Any, folder: Path, model_type: str) -> tuple[Any, Any]:
-    """The network (plain attention) and the tokenizer of a directory; see `load_network`.
-
-    Attention is plain because with few wide heads it is faster than the fused kernel on a CPU.
-    """
-    return load_network(kind, folder, model_type, attention="eager"), load_tokenizer(folder)
+    """The network and the tokenizer of a directory; see `load_network`."""
+    return load_network(kind, folder, model_type), load_tokenizer(folder)

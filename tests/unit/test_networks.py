@@ -17,7 +17,7 @@ from services.networks.errors import ModelError
 from services.networks.geometry import paired_iou, suppress
 from services.networks.grounder.architecture import box_corners, build_tiny, phrase_logits, token_features
 from services.networks.images import decode_image, fit_longest_side, pad_square
-from services.networks.precision import choose_dtype
+from services.networks.precision import choose_attention, choose_dtype
 from services.networks.proposer.decoding import Written
 from services.networks.proposer.language import confused_with, write
 from services.networks.sam.architecture import build_vit_tiny
@@ -119,6 +119,14 @@ def test_an_image_is_turned_upright() -> None:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", exif=exif)
     assert decode_image(buffer.getvalue()).shape == (50, 40, 3)
+
+
+def test_attention_is_plain_only_in_bf16_on_a_cpu_and_over_few_tokens() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_attention(cpu, torch.bfloat16, 729) == "eager"
+    assert choose_attention(cpu, torch.bfloat16, 3600) == "sdpa"
+    assert choose_attention(cpu, torch.float32, 729) == "sdpa"
+    assert choose_attention(cuda, torch.bfloat16, 729) == "sdpa"
 
 
 def test_precision_can_be_chosen() -> None:

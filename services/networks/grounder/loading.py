@@ -19,8 +19,6 @@ from services.networks.pretrained import load_image_processor, load_network, loa
 
 EXTRA = "tercet.json"
 THRESHOLD = 0.2
-PLAIN_ATTENTION_UP_TO = 32
-"""Tokens a side. With more of them plain attention takes gigabytes; with fewer it is faster on a CPU."""
 
 Prepare = Callable[[Pixels], Tensor]
 
@@ -91,10 +89,7 @@ def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
     A directory trained here (it has a `tercet.json`) was trained with Pillow's resizing, which is quick; a
     public one has its images prepared by its own processor.
     """
-    vision = read_json(folder / "config.json").get("vision_config", {})
-    grid = int(vision.get("image_size", 960)) // int(vision.get("patch_size", 16))
-    attention = "eager" if grid <= PLAIN_ATTENTION_UP_TO else "sdpa"
-    network = load_network(StemmedOwlv2, folder, "owlv2", attention=attention)
+    network = load_network(StemmedOwlv2, folder, "owlv2")
     ours = (folder / EXTRA).exists()
     side = int(network.config.vision_config.image_size)
     return Grounder(

@@ -18,7 +18,7 @@ from services.networks.grounder.loading import Grounder, load_grounder
 from services.networks.grounder.questions import answer_boxes, blank_question, clip_corners, read_phrases
 from services.networks.images import content_hash, decode_image
 from services.networks.kept import Kept
-from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
 from services.networks.pretrained import architecture_of
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, read_one
@@ -66,6 +66,9 @@ class ServedGrounder(BatchedModel[Question]):
         self._grounder, self._extra = grounder, grounder.extra
         self._network = grounder.network.to(device)
         self._device, self._dtype = device, dtype
+        vision = self._network.config.vision_config
+        tokens = (vision.image_size // vision.patch_size) ** 2
+        self._network.set_attn_implementation(choose_attention(device, dtype, tokens))
         self._queries: Kept[Tensor] = Kept(PHRASES_KEPT)
         self._looks: Kept[Look] = Kept(images_kept)
 

@@ -17,9 +17,9 @@ from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
 from services.networks.images import decode_image, fit_longest_side, pad_square
-from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
 from services.networks.pretrained import load_directory, read_json
-from services.networks.proposer.architecture import StemmedLlava, embed_image
+from services.networks.proposer.architecture import IMAGE_TOKENS, StemmedLlava, embed_image
 from services.networks.proposer.decoding import Marks, Written, decode
 from services.networks.proposer.language import MOST_WORDS, NEGATIVES, SEPARATOR, confused_with
 from services.networks.settings import NetworkSettings
@@ -59,6 +59,7 @@ class ServedProposer(BatchedModel[Look]):
     ) -> None:
         self.version = version
         self._network = network.to(device)
+        network.set_attn_implementation(choose_attention(device, dtype, IMAGE_TOKENS))
         self._tokenizer = tokenizer
         self._threshold = threshold
         self._device, self._dtype = device, dtype

@@ -20,10 +20,10 @@ from services.core import masks as rle
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
-from services.networks.grounder.architecture import SERVED_SIDE
+from services.networks.grounder.architecture import SERVED_SIDE, TINY_PATCH
 from services.networks.images import fit_longest_side, pad_square
 from services.networks.kept import Kept
-from services.networks.precision import autocast, choose_device, choose_dtype
+from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor
 from services.networks.verifier.architecture import (
@@ -63,6 +63,7 @@ class ServedVerifier(BatchedModel[Case]):
     ) -> None:
         self.version = version
         self._network = network.to(device)
+        network.owl.set_attn_implementation(choose_attention(device, dtype, (SERVED_SIDE // TINY_PATCH) ** 2))
         self._tokenizer = tokenizer
         self._temperatures = temperatures
         self._device, self._dtype = device, dtype

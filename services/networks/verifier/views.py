@@ -72,20 +72,35 @@ def mask_sheet(masks: Tensor) -> Tensor:
     overlap, the smallest counts.
     """
     side = masks.shape[-1]
-    if not len(masks):
-        return torch.zeros(SHEET_CHANNELS, side // SHEET_STRIDE, side // SHEET_STRIDE)
-    hard = masks.round()
-    sheet = torch.cat([hard.amax(0)[None], rims(hard[:, None]).amax(0), _offsets(hard)])
-    return functional.avg_pool2d(sheet, SHEET_STRIDE)
+    sheet = torch.zeros(SHEET_CHANNELS, side // SHEET_STRIDE, side // SHEET_STRIDE)
+    union = (masks > 0.5).any(0)
+    if not union.any():
+        return sheet
+    # All is 0 outside the box of the masks, which is most of an image.
+    rows, columns = _span(union.any(1)), _span(union.any(0))
+    hard = masks[:, rows[0] : rows[1], columns[0] : columns[1]].round()
+    seen = torch.cat([hard.amax(0)[None], rims(hard[:, None]).amax(0), _offsets(hard) * 4 / side])
+    y, x = (slice(begin // SHEET_STRIDE, end // SHEET_STRIDE) for begin, end in (rows, columns))
+    sheet[:, y, x] = functional.avg_pool2d(seen, SHEET_STRIDE)
+    return sheet
+
+
+def _span(shadow: Tensor) -> tuple[int, int]:
+    """Where the shadow [S] of masks on an axis begins and ends, in whole pixels of a sheet."""
+    shaded = shadow.nonzero()
+    begin, end = int(shaded[0]) // SHEET_STRIDE, int(shaded[-1]) // SHEET_STRIDE + 1
+    return begin * SHEET_STRIDE, end * SHEET_STRIDE
 
 
 def _offsets(masks: Tensor) -> Tensor:
-    """Offsets [2, S, S], x before y, of each pixel from its mask's centre; 0 outside the masks."""
-    line = torch.arange(masks.shape[-1], dtype=torch.float32) + 0.5
-    centres = torch.stack([_middles(masks.amax(1), line), _middles(masks.amax(2), line)])
+    """Offsets [2, h, w], x before y, of each pixel of masks [M, h, w] from its mask's centre, in pixels; 0
+    outside the masks.
+    """
+    down, across = (torch.arange(length, dtype=torch.float32) + 0.5 for length in masks.shape[1:])
+    centres = torch.stack([_middles(masks.amax(1), across), _middles(masks.amax(2), down)])
     owner = torch.where(masks > 0, masks.sum((1, 2))[:, None, None], torch.inf).argmin(0)
-    places = torch.stack(torch.meshgrid(line, line, indexing="xy"))
-    return (places - centres[:, owner]) * masks.amax(0) * 4 / masks.shape[-1]
+    places = torch.stack(torch.meshgrid(across, down, indexing="xy"))
+    return (places - centres[:, owner]) * masks.amax(0)
 
 
 def _middles(shadows: Tensor, line: Tensor) -> Tensor:
