@@ -39,7 +39,9 @@ def _axes(width: int, height: int) -> tuple[npt.NDArray[np.float32], npt.NDArray
 
 
 def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArray[np.float32]:
-    """A ground, float32 [height, width, 3] in about 0..255."""
+    """A ground, float32 [3, height, width] in about 0..255: by channel, which is several times quicker to
+    work on than with the channels last.
+    """
     width, height = settings.width, settings.height
     x, y = _axes(width, height)
     first = rng.uniform(60, 225, 3)
@@ -48,17 +50,19 @@ def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArra
     angle = rng.random() * 2 * np.pi
     ramp = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
     ramp = (ramp - ramp.min()) / (np.ptp(ramp) + np.float32(1e-6))
-    ground = (first + (second - first) * ramp[..., None]).astype(np.float32)
+    first, second = first[:, None, None], second[:, None, None]
+    ground: npt.NDArray[np.float32] = (first + (second - first) * ramp).astype(np.float32)
     style = rng.integers(4)
     if style == 1:
         horizon = int(height * rng.uniform(0.3, 0.7))
-        ground[horizon:] = np.clip(ground[horizon:] + rng.uniform(-45, 45, 3), 20, 240)
+        below = ground[:, horizon:]
+        below[:] = np.clip(below + rng.uniform(-45, 45, 3)[:, None, None], 20, 240)
     if style == 2:
         phase = (np.float32(np.cos(angle * 3)) * x + np.float32(np.sin(angle * 3)) * y) * np.float32(
             rng.uniform(15, 70)
         )
-        ground += ((np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18)))[..., None]
+        ground += (np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18))
     shift = (int(rng.integers(height)), int(rng.integers(width)))
     texture = np.roll(_textures(width, height)[rng.integers(TEXTURES)], shift, (0, 1))
-    textured: npt.NDArray[np.float32] = ground + (texture * np.float32(rng.uniform(2, 14)))[..., None]
-    return textured
+    ground += texture * np.float32(rng.uniform(2, 14))
+    return ground

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import find_objects
 
 from services.scenes.grounds import draw_ground
 from services.scenes.ontology import ontology
@@ -84,11 +85,13 @@ def _draw_composition(
 def _finish(
     rng: np.random.Generator, canvas: npt.NDArray[np.float32], settings: SceneSettings
 ) -> npt.NDArray[np.uint8]:
-    """Exposure, noise, rounding and JPEG."""
+    """Exposure, noise, rounding and JPEG of a canvas [3, H, W], which is written over."""
     canvas += np.float32(rng.standard_normal() * 4)
     if settings.noise > 0:
-        canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(settings.noise)
-    image = np.clip(canvas, 0, 255).astype(np.uint8)
+        noise = rng.standard_normal((*canvas.shape[1:], 3), np.float32) * np.float32(settings.noise)
+        canvas += noise.transpose(2, 0, 1)
+    planes = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
+    image = np.ascontiguousarray(planes.transpose(1, 2, 0))
     if settings.jpeg_quality is not None:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=settings.jpeg_quality)
@@ -144,9 +147,9 @@ def make_scene(seed: int, settings: SceneSettings | None = None) -> Scene:
                 break
         else:
             continue
-        opacity = alpha[part].astype(np.float32)[..., None] / 255
-        region = canvas[y0:y1, x0:x1]
-        region += (rgb[part] - region) * opacity
+        opacity = alpha[part].astype(np.float32) / 255
+        region = canvas[:, y0:y1, x0:x1]
+        region += (rgb[:, *part] - region) * opacity
         ids[y0:y1, x0:x1][shown] = len(visible) + 1
         visible = [have - int(hide) for have, hide in zip(visible, hidden, strict=True)] + [area]
         if not compositions:
@@ -154,9 +157,8 @@ def make_scene(seed: int, settings: SceneSettings | None = None) -> Scene:
         compositions.append(composition)
         whole.append(int(solid.sum()))
     instances = []
-    for index, (colour, pattern, kind) in enumerate(compositions):
-        mask = ids == index + 1
-        xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-        box = (int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1))
-        instances.append(Instance(kind, colour, pattern, box, visible[index]))
+    for composition, area, (rows, columns) in zip(compositions, visible, find_objects(ids), strict=True):
+        colour, pattern, kind = composition
+        box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        instances.append(Instance(kind, colour, pattern, box, area))
     return Scene(seed, _finish(rng, canvas, settings), ids, tuple(instances))

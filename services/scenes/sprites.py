@@ -203,13 +203,15 @@ def _pattern(
     y = y + rng.integers(50)
     if pattern == "striped":
         angle = float(rng.choice([0.0, math.pi / 4, math.pi / 2]))
-        return np.asarray(((x * math.cos(angle) + y * math.sin(angle)) % pitch) < pitch * 0.48)
+        stripe = (x * math.cos(angle) + y * math.sin(angle)) / pitch
+        return np.asarray(stripe - np.floor(stripe) < 0.48)
     if pattern == "spotted":
-        row = (y // pitch).astype(np.int64)
-        across = (x + (row % 2) * pitch * 0.5) % pitch - pitch / 2
-        return np.asarray(across**2 + ((y % pitch) - pitch / 2) ** 2 < (pitch * 0.3) ** 2)
+        # Every other row of spots is moved by half a pitch.
+        across = (x + np.array([[0], [pitch * 0.5]])) % pitch - pitch / 2
+        row = (y[:, 0] // pitch).astype(np.int64) % 2
+        return np.asarray((across**2)[row] + ((y % pitch) - pitch / 2) ** 2 < (pitch * 0.3) ** 2)
     square = pitch * 0.62
-    return np.asarray(((x // square + y // square) % 2) > 0.5)
+    return np.asarray((x // square % 2) != (y // square % 2))
 
 
 def draw_sprite(
@@ -222,7 +224,7 @@ def draw_sprite(
     """One sprite whose longer side is about `size` pixels, slightly turned, stretched, shaded and maybe
     mirrored.
 
-    Returns colours float32 [h, w, 3] in 0..255 and opacity uint8 [h, w].
+    Returns colours float32 [3, h, w] in 0..255 and opacity uint8 [h, w].
     """
     aspect, shapes = SPRITES[kind]
     aspect *= rng.uniform(0.88, 1.14)
@@ -236,13 +238,11 @@ def draw_sprite(
     big = (canvas_w * SUPERSAMPLING, canvas_h * SUPERSAMPLING)
 
     body = np.clip(np.array(ontology().rgb[colour], np.float64) + rng.uniform(-16, 16, 3), 0, 255)
-    if pattern == "plain":
-        canvas = Image.new("RGB", big, (int(body[0]), int(body[1]), int(body[2])))
-    else:
+    canvas = Image.new("RGB", big, _whole(body))
+    if pattern != "plain":
         pitch = max(size * rng.uniform(0.15, 0.2), 4.5) * SUPERSAMPLING
         where = _pattern(rng, pattern, big[0], big[1], pitch)
-        second = _second_colour(colour, body).astype(np.uint8)
-        canvas = Image.fromarray(np.where(where[..., None], second, body.astype(np.uint8)))
+        canvas.paste(_whole(_second_colour(colour, body)), mask=Image.fromarray(where))
     opacity = Image.new("L", big, 0)
     paint, cover = ImageDraw.Draw(canvas), ImageDraw.Draw(opacity)
     tint = rng.uniform(0.85, 1.1)
@@ -250,15 +250,15 @@ def draw_sprite(
         points = ((polygon - 0.5) @ turn + centre).ravel().tolist()
         cover.polygon(points, fill=255)
         if fill is not None:
-            paint.polygon(
-                points,
-                fill=(
-                    min(255, int(fill[0] * tint)),
-                    min(255, int(fill[1] * tint)),
-                    min(255, int(fill[2] * tint)),
-                ),
-            )
+            paint.polygon(points, fill=_whole(np.minimum(np.array(fill) * tint, 255)))
     alpha = np.asarray(opacity.reduce(SUPERSAMPLING))
-    rgb = np.asarray(canvas.reduce(SUPERSAMPLING)).astype(np.float32)
+    small = canvas.reduce(SUPERSAMPLING)
+    rgb = np.stack([np.asarray(small.getchannel(number), np.float32) for number in range(3)])
     shade = 1 + np.linspace(rng.uniform(0, 0.15), -rng.uniform(0, 0.2), alpha.shape[0], dtype=np.float32)
-    return rgb * shade[:, None, None], alpha
+    return rgb * shade[:, None], alpha
+
+
+def _whole(colour: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """A colour as Pillow takes it."""
+    red, green, blue = colour.tolist()
+    return int(red), int(green), int(blue)
