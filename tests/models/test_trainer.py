@@ -126,6 +126,13 @@ def test_a_fit_goes_on_where_it_stopped_and_its_export_serves(
     assert set(answer) == {output for output in OUTPUTS[served] if not output.endswith("_calibration")}
 
 
+def test_a_refiner_that_is_refined_sees_sams_masks_from_the_start(scenes: TrainingScenes) -> None:
+    recipe, batch = recipe_of("sam_refiner"), scenes.batch(np.arange(4))
+    assert recipe.loss(batch, 0.0)[1]["coarse iou"] == 0
+    recipe.start_from(recipe.home(NetworkSettings().repository))
+    assert recipe.loss(batch, 0.0)[1]["coarse iou"] > 0.5
+
+
 def test_a_share_of_the_learning_rate_is_of_the_recipes(scenes: TrainingScenes, tmp_path: Path) -> None:
     for rate in (1.0, 0.1, 0.1):
         fit(recipe_of("sam"), scenes, tmp_path, A_STEP, rate=rate)

@@ -42,8 +42,9 @@ OBJECTS_AN_IMAGE = 8
 SECOND_CLICKS = 0.3
 """Share of clicked instances that get a second click, where SAM's first mask is wrong."""
 BLIND, BLIND_CELLS = 0.6, 48
-"""Share of a run, at its beginning, in which boxes come without SAM's masks, and the cells of a crop there.
-What may copy a mask that is nearly right learns little of images; and SAM costs more than the refiner.
+"""Share of a run from random weights, at its beginning, in which boxes come without SAM's masks, and the cells
+of a crop there. What may copy a mask that is nearly right learns little of images; and SAM costs more than the
+refiner.
 """
 
 
@@ -61,6 +62,7 @@ class SamRefinerRecipe(Recipe):
         self.sam.start_from(self.sam.home(around.repository))
         self.sam.served().eval().requires_grad_(False)
         self.refiner = Refiner().to(around.device)
+        self.blind = BLIND
 
     def network(self) -> nn.Module:
         return self.refiner
@@ -75,11 +77,16 @@ class SamRefinerRecipe(Recipe):
         return optimisers(self.refiner.named_parameters(), 1.5e-3, 2e-3, weight_decay=0.02)
 
     @override
+    def start_from(self, folder: Path) -> None:
+        super().start_from(folder)
+        self.blind = 0.0  # it would forget what to make of SAM's masks
+
+    @override
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, Metrics]:
         rng, device = self.around.rng, self.around.device
         pairs = some_objects(batch, rng, OBJECTS_AN_IMAGE)
         truth = object_masks(batch, pairs).to(device)
-        if progress < BLIND:
+        if progress < self.blind:
             cells, coarse = BLIND_CELLS, [self.unseen(batch, pairs, rng)]
         else:
             cells = CELLS
@@ -109,26 +116,26 @@ class SamRefinerRecipe(Recipe):
 
     def unseen(self, batch: Batch, pairs: list[tuple[int, int]], rng: np.random.Generator) -> Prompted:
         """Boxes without SAM's masks."""
-        boxes, owner = self._boxes(batch, pairs, rng)
+        boxes, owner = self._boxes(batch, pairs, rng), self._owner(pairs)
         return self._of_boxes(owner, torch.full((len(pairs), 8, 8), -20.0, device=boxes.device), 1.0, boxes)
 
     def boxed(
         self, batch: Batch, pairs: list[tuple[int, int]], embeddings: Tensor, rng: np.random.Generator | None
     ) -> Prompted:
         """SAM's masks of boxes."""
-        boxes, owner = self._boxes(batch, pairs, rng)
+        boxes, owner = self._boxes(batch, pairs, rng), self._owner(pairs)
         logits, _ = self.sam.decode(embeddings[owner], None, None, boxes * self.scale(batch), None)
         return self._of_boxes(owner, logits[:, 0], logits.shape[-1] / batch.images.shape[-1], boxes)
 
-    def _boxes(
-        self, batch: Batch, pairs: list[tuple[int, int]], rng: np.random.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """The truth's boxes [N, 4], two thirds of them jittered with `rng`, and their images' numbers [N]."""
+    def _boxes(self, batch: Batch, pairs: list[tuple[int, int]], rng: np.random.Generator | None) -> Tensor:
+        """The truth's boxes [N, 4], two thirds of them jittered with `rng`."""
         jitter = [rng if rng is not None and rng.random() < 2 / 3 else None for _ in pairs]
         boxes = torch.stack([box_prompt(batch, b, o, r) for (b, o), r in zip(pairs, jitter, strict=True)])
-        return boxes.to(self.around.device), torch.tensor(
-            [pair[0] for pair in pairs], device=self.around.device
-        )
+        return boxes.to(self.around.device)
+
+    def _owner(self, pairs: list[tuple[int, int]]) -> Tensor:
+        """The numbers of the objects' images [N]."""
+        return torch.tensor([pair[0] for pair in pairs], device=self.around.device)
 
     def _of_boxes(self, owner: Tensor, logits: Tensor, scale: float, boxes: Tensor) -> Prompted:
         none = torch.full((len(owner), 1, 3), -1.0, device=boxes.device)
@@ -147,7 +154,7 @@ class SamRefinerRecipe(Recipe):
         """
         device = self.around.device
         points = torch.stack([point_prompt(batch, b, o, rng) for b, o in pairs]).to(device)
-        owner = torch.tensor([pair[0] for pair in pairs], device=device)
+        owner = self._owner(pairs)
         to_input, every = self.scale(batch), torch.arange(len(pairs), device=device)
         ones = torch.ones(len(pairs), 1, device=device)
         found, predicted = self.sam.decode(embeddings[owner], points[:, None] * to_input, ones, None, None)
