@@ -42,9 +42,9 @@ OBJECTS_AN_IMAGE = 8
 SECOND_CLICKS = 0.3
 """Share of clicked instances that get a second click, where SAM's first mask is wrong."""
 BLIND, BLIND_CELLS = 0.6, 48
-"""Share of a run from random weights, at its beginning, in which boxes come without SAM's masks, and the cells
-of a crop there. What may copy a mask that is nearly right learns little of images; and SAM costs more than the
-refiner.
+"""Share of a run from random weights, at its beginning, in which boxes come without SAM's masks, and the
+cells of a crop there. What may copy a mask that is nearly right learns little of images; and SAM costs more
+than the refiner.
 """
 
 
