@@ -133,10 +133,11 @@ class Ontology:
         What follows the head noun only narrows it: `person` is above `person in red shirt`.
         """
         above, below = self.read(general), self.read(specific)
-        kind_fits = above.kind == below.kind or above.kind in self._above(below.kind)
-        attributes_fit = above.attributes.items() <= below.attributes.items()
         return (
-            kind_fits and attributes_fit and above.others <= below.others and above.rest in ((), below.rest)
+            (above.kind == below.kind or above.kind in self._above(below.kind))
+            and above.attributes.items() <= below.attributes.items()
+            and above.others <= below.others
+            and above.rest in ((), below.rest)
         )
 
     def excludes(self, first: str, second: str) -> bool:

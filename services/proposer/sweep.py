@@ -141,4 +141,4 @@ def log_odds(share: float) -> float:
 
 def presences(asked: Sequence[str], answer: Sequence[float]) -> dict[str, float]:
     """The grounder's presence of each phrase asked for; NaN is 0."""
-    return {phrase: float(np.nan_to_num(share)) for phrase, share in zip(asked, answer, strict=True)}
+    return dict(zip(asked, np.nan_to_num(np.asarray(answer)).tolist(), strict=True))
