@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
+from kafka.structs import TopicPartition
 
 from deploy.local.lifecycle import LocalStack
 from services.core.errors import Unavailable
+from services.kit.bus import kafka_clients
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.outcomes import Outcome
 from services.kit.bus.ports import Message, OutcomeUnknown, Record
@@ -256,3 +258,30 @@ def _lose_the_answer(monkeypatch: pytest.MonkeyPatch, *, happens: bool) -> None:
             raise KafkaTimeoutError("the answer is lost")
 
     monkeypatch.setattr(KafkaProducer, "commit_transaction", commit)
+
+
+@pytest.mark.parametrize("leader", [None, -1])
+def test_a_partition_whose_leader_is_not_known_yet_is_asked_for_again(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch, leader: int | None
+) -> None:
+    bus, topic = log.bus(), log.topic()
+    bus.publish(messages(topic, 40))
+    consumer = kafka_clients.reader(log.location, kafka_settings())
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        wanted = consumer.end_offsets(partitions)
+        cluster = consumer._fetcher._manager.cluster
+        known, unknown = cluster.leader_for_partition, [partitions[0]]
+
+        def knows_next_time(partition: TopicPartition) -> int | None:
+            if partition in unknown:
+                unknown.remove(partition)
+                return leader
+            found: int | None = known(partition)
+            return found
+
+        monkeypatch.setattr(cluster, "leader_for_partition", knows_next_time)
+        assert consumer.end_offsets(partitions) == wanted
+        assert unknown == []
+    finally:
+        consumer.close(autocommit=False)

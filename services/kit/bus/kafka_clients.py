@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
 from services.core.errors import Unavailable
+from services.kit.bus.kafka_offsets import await_leaders
 from services.kit.bus.kafka_settings import KafkaSettings
 from services.kit.bus.kafka_sockets import close_forgotten_sockets
 from services.kit.bus.topics import MAX_MESSAGE_BYTES
@@ -49,7 +50,9 @@ def producer(bootstrap: str, settings: KafkaSettings, transactional_id: str, tim
 def reader(bootstrap: str, settings: KafkaSettings) -> Any:
     """A `KafkaConsumer` of committed records that belongs to no group."""
     # What is read is there already; a fetch that waits for more would hold up the next one.
-    return _connect(KafkaConsumer, {**_reading(bootstrap, settings), "fetch_max_wait_ms": 10})
+    consumer = _connect(KafkaConsumer, {**_reading(bootstrap, settings), "fetch_max_wait_ms": 10})
+    await_leaders(consumer)
+    return consumer
 
 
 def member(bootstrap: str, settings: KafkaSettings, group: str) -> Any:
