@@ -11,6 +11,7 @@ from kafka.structs import TopicPartition
 
 from gateway.client import Client
 from services.kit.bus import topics
+from services.kit.bus.kafka_offsets import await_leaders
 from tercet.v1 import records_pb2
 
 
@@ -52,6 +53,7 @@ def _committed(bootstrap: str, topic: str) -> Iterable[bytes]:
         fetch_max_bytes=64 * 1024 * 1024,
         max_partition_fetch_bytes=8 * 1024 * 1024,
     )
+    await_leaders(consumer)
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(partitions)
