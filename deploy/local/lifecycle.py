@@ -26,6 +26,7 @@ from deploy.local.spec import INFRASTRUCTURE, PARTS, STACK_MARK, StackSpec
 from deploy.local.stack import Process, processes
 from deploy.local.supervision import ProcessState, Supervisor, configuration
 from deploy.local.topics import create_topics
+from services.core.errors import Unavailable
 
 _POLL_SECONDS = 0.2
 _MAX_DEATHS_WHILE_STARTING = 2
@@ -71,7 +72,7 @@ class LocalStack:
             if "kafka" in self.spec.parts:
                 try:
                     fresh = bool(create_topics(self.spec, deadline))
-                except (KafkaError, TimeoutError) as error:
+                except (Unavailable, KafkaError, TimeoutError) as error:
                     raise StackError(f"the topics could not be created: {error}") from error
                 if "redis" in self.spec.parts and views.lost(self.spec):
                     if not fresh:

@@ -28,21 +28,22 @@ class KafkaAnswers:
     bootstrap: str
 
     def missing(self) -> str | None:
-        from kafka.admin import KafkaAdminClient
         from kafka.errors import KafkaError
+
+        from services.core.errors import Unavailable
+        from services.kit.bus import kafka_clients
+        from services.kit.bus.kafka_settings import KafkaSettings
 
         host, port = self.bootstrap.rsplit(":", 1)
         if (closed := _port_closed(host, int(port))) is not None:
             return closed
         try:
-            admin = KafkaAdminClient(
-                bootstrap_servers=[self.bootstrap], request_timeout_ms=2000, bootstrap_timeout_ms=2000
-            )
+            admin = kafka_clients.admin(self.bootstrap, KafkaSettings(connect_seconds=2, answer_seconds=4))
             try:
                 admin.list_topics()
             finally:
                 admin.close()
-        except (KafkaError, OSError) as error:
+        except (Unavailable, KafkaError, OSError) as error:
             return f"the broker does not answer yet ({type(error).__name__})"
         return None
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from deploy.local.spec import StackSpec
+from services.kit.bus import kafka_clients
+from services.kit.bus.kafka_settings import KafkaSettings
 from services.kit.bus.topics import ALL_TOPICS, DEFAULT_PARTITIONS, configuration
 
 _POLL_SECONDS = 0.1
@@ -18,9 +20,9 @@ def create_topics(spec: StackSpec, deadline: float) -> list[str]:
     """Create the topics, dead-letter twins included, that do not exist yet; their names.
 
     Returns when every partition has a leader: a producer that comes earlier would only meet errors. Raises
-    TimeoutError when the monotonic clock passes `deadline`.
+    TimeoutError when the monotonic clock passes `deadline`, and `Unavailable` when no broker answers.
     """
-    admin = KafkaAdminClient(bootstrap_servers=spec.kafka_bootstrap.split(","))
+    admin = kafka_clients.admin(spec.kafka_bootstrap, KafkaSettings())
     try:
         existing = set(admin.list_topics())
         created = [name for name in ALL_TOPICS if name not in existing]
