@@ -39,11 +39,10 @@ def architecture_of(folder: Path) -> str:
     return str(config.get("model_type"))
 
 
-def load_network(kind: Any, folder: Path, *model_types: str, attention: str | None = None) -> Any:
+def load_network(kind: Any, folder: Path, *model_types: str) -> Any:
     """The network of class `kind`, fp32, in evaluation mode, of a directory of one of these `model_type`s.
 
-    `attention` is transformers' name of the implementation, by default its own choice. Raises `ModelError`
-    naming what is missing, broken or of another architecture.
+    Raises `ModelError` naming what is missing, broken or of another architecture.
     """
     found = architecture_of(folder)
     if found not in model_types:
@@ -53,10 +52,9 @@ def load_network(kind: Any, folder: Path, *model_types: str, attention: str | No
         )
     silence: Callable[[], None] = logging.disable_progress_bar
     silence()
-    chosen = {} if attention is None else {"attn_implementation": attention}
     try:
         network, report = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype="float32", **chosen
+            folder, local_files_only=True, output_loading_info=True, dtype="float32"
         )
     except Exception as fault:  # transformers raises many kinds for a damaged directory
         for file in weight_files(folder):

@@ -39,8 +39,7 @@ def load_directory(folder: Path, threshold: float | None) -> Sam3:
             f"{folder / 'tokenizer_config.json'} names no pad_token; use the tokenizer of the model",
             invalid=False,
         )
-    # Of 72 x 72 tokens plain attention would take gigabytes.
-    network = load_network(Sam3Model, folder, "sam3", "sam3_video", attention="sdpa")
+    network = load_network(Sam3Model, folder, "sam3", "sam3_video")
     side = network.config.vision_config.image_size
     wanted = (side, side) if isinstance(side, int) else tuple(side)
     prepare = prepared_by_processor(folder, *wanted)
