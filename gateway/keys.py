@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from typing import Final, get_args
 
 from gateway.schemas import Role
 from services.core.errors import Forbidden, Internal, NotFound, Unauthenticated
+from services.core.kept import Kept
 from services.kit.blobs.ports import Blobs
 from services.kit.clock import Clock
 
@@ -69,8 +68,8 @@ class KeyRing:
         self._blobs = blobs
         self._clock = clock
         self._cache_seconds = cache_seconds
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[str, tuple[float, ApiKey | None]] = OrderedDict()
+        self._cache: Kept[str, tuple[float, ApiKey | None]] = Kept(_CACHED)
+        """By digest, with the time until which it counts."""
 
     def authenticate(self, authorization: str | None) -> ApiKey:
         """The key of an `Authorization` header. Raises `Unauthenticated`."""
@@ -98,8 +97,7 @@ class KeyRing:
             digest=_digest(token),
         )
         self._blobs.put(PREFIX + key.digest, _encode(key))
-        with self._lock:
-            self._cache.pop(key.digest, None)
+        self._cache.forget(key.digest)
         return key, token
 
     def of_tenant(self, tenant: str) -> list[ApiKey]:
@@ -111,8 +109,7 @@ class KeyRing:
         for key in self.of_tenant(tenant):
             if key.id == key_id:
                 self._blobs.delete(PREFIX + key.digest)
-                with self._lock:
-                    self._cache.pop(key.digest, None)
+                self._cache.forget(key.digest)
                 return
         raise NotFound(f"no key {key_id}")
 
@@ -129,19 +126,14 @@ class KeyRing:
     def _find(self, token: str) -> ApiKey | None:
         digest = _digest(token)
         now = self._clock.monotonic()
-        with self._lock:
-            known = self._cache.get(digest)
-            if known is not None and now < known[0]:
-                self._cache.move_to_end(digest)
-                return known[1]
+        known = self._cache.get(digest)
+        if known is not None and now < known[0]:
+            return known[1]
         try:
             key = _decode(digest, self._blobs.get(PREFIX + digest))
         except NotFound:
             key = None
-        with self._lock:
-            self._cache[digest] = (now + self._cache_seconds, key)
-            while len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
+        self._cache.put(digest, (now + self._cache_seconds, key))
         return key
 
 

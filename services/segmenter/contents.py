@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
+from services.core.kept import Kept
 from services.kit.blobs.images import ImageStore
 from tercet.v1 import records_pb2
 
@@ -18,27 +16,15 @@ class RecentContents:
 
     def __init__(self, images: ImageStore, limit: int) -> None:
         self._images = images
-        self._limit = limit
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[str, str], bytes] = Kept(limit, weigh=len)
 
     def get(self, image: records_pb2.Image) -> bytes:
         """The encoded bytes. Raises as `ImageStore.content` does."""
         if image.WhichOneof("content") == "inline":
             return image.inline
         key = (image.tenant, image.id)
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
-                return kept
-        content = self._images.content(image)
-        with self._lock:
-            if key not in self._kept and len(content) <= self._limit:
-                self._kept[key] = content
-                self._bytes += len(content)
-                while self._bytes > self._limit:
-                    _, gone = self._kept.popitem(last=False)
-                    self._bytes -= len(gone)
+        content = self._kept.get(key)
+        if content is None:
+            content = self._images.content(image)
+            self._kept.put(key, content)
         return content

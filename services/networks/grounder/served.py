@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from services.core.kept import Kept
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
@@ -17,7 +18,6 @@ from services.networks.grounder.architecture import box_corners, embed_phrases, 
 from services.networks.grounder.loading import Grounder, load_grounder
 from services.networks.grounder.questions import answer_boxes, blank_question, clip_corners, read_phrases
 from services.networks.images import content_hash, decode_image
-from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
 from services.networks.pretrained import architecture_of
 from services.networks.settings import NetworkSettings
@@ -69,8 +69,8 @@ class ServedGrounder(BatchedModel[Question]):
         vision = self._network.config.vision_config
         tokens = (vision.image_size // vision.patch_size) ** 2
         self._network.set_attn_implementation(choose_attention(device, dtype, tokens))
-        self._queries: Kept[Tensor] = Kept(PHRASES_KEPT)
-        self._looks: Kept[Look] = Kept(images_kept)
+        self._queries: Kept[str, Tensor] = Kept(PHRASES_KEPT)
+        self._looks: Kept[str, Look] = Kept(images_kept)
 
     def parse(self, request: Request) -> Question:
         encoded = read_one(request, "image")

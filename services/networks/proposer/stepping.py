@@ -80,9 +80,7 @@ class Stepper:
         self._length = end
         return self._normal(tokens[:, -1], self._norm)
 
-    def _through(
-        self, layer: _Layer, kept: Tensor, tokens: Tensor, turn: list[Tensor], read: int
-    ) -> Tensor:
+    def _through(self, layer: _Layer, kept: Tensor, tokens: Tensor, turn: list[Tensor], read: int) -> Tensor:
         """The last `read` tokens after a layer: all of them, or one."""
         count, fresh = tokens.shape[:2]
         end = self._length + fresh

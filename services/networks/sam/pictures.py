@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from services.core.kept import Kept
 from services.networks.images import content_hash, decode_image, fit_longest_side, fit_within
-from services.networks.kept import Kept
 from services.networks.sam.postprocessing import Frame
 
 DETAIL_SIDE = 1024
@@ -37,7 +37,7 @@ class Pictures:
 
     def __init__(self, capacity: int, side: int) -> None:
         self._side = side
-        self._kept: Kept[Picture] = Kept(capacity)
+        self._kept: Kept[str, Picture] = Kept(capacity)
 
     def get(self, encoded: bytes) -> Picture:
         """The picture, its longest side fitted to `side`. Raises `ModelError` for what is no image."""

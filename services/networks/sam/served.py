@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.core import masks as rle
+from services.core.kept import Kept
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
-from services.networks.kept import Kept
 from services.networks.precision import choose_device, choose_dtype
 from services.networks.sam import postprocessing
 from services.networks.sam.allocation import keep_freed_memory
@@ -93,7 +93,7 @@ class ServedSam(BatchedModel[Prompt]):
         self.version = version
         self._sam, self._encoder, self._device = sam, encoder, sam.device
         self._decoder = FactorisedDecoder(sam, dtype)
-        self._cache: Kept[Tensor] = Kept(embeddings_kept)
+        self._cache: Kept[str, Tensor] = Kept(embeddings_kept)
         self._side = int(sam.image_encoder.img_size)
         self._pictures = Pictures(embeddings_kept, self._side)
         self._prompts_at_once = prompts_at_once or PROMPTS_AT_ONCE.get(self._device.type, 64)

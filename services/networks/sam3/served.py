@@ -17,12 +17,12 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
+from services.core.kept import Kept
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
 from services.networks.grounder.questions import blank_question, read_phrases
 from services.networks.images import Pixels, content_hash, decode_image
-from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_dtype
 from services.networks.sam3.loading import TEXT_LENGTH, Sam3, load_directory
 from services.networks.sam3.masks import record
@@ -87,8 +87,8 @@ class ServedSam3(BatchedModel[Question]):
         self._network = sam3.network.to(device)
         self._device, self._dtype = device, dtype
         self._at_once = at_once
-        self._seen: Kept[Features] = Kept(images_kept)
-        self._words: Kept[Words] = Kept(PHRASES_KEPT)
+        self._seen: Kept[str, Features] = Kept(images_kept)
+        self._words: Kept[str, Words] = Kept(PHRASES_KEPT)
 
     def parse(self, request: Request) -> Question:
         encoded = read_one(request, "image")

@@ -17,12 +17,12 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from services.core import masks as rle
+from services.core.kept import Kept
 from services.networks.batching import BatchedModel
 from services.networks.checkpoints import fingerprint, load_into
 from services.networks.errors import ModelError
 from services.networks.grounder.architecture import SERVED_SIDE, TINY_PATCH
 from services.networks.images import fit_longest_side, pad_square
-from services.networks.kept import Kept
 from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor
@@ -67,7 +67,7 @@ class ServedVerifier(BatchedModel[Case]):
         self._tokenizer = tokenizer
         self._temperatures = temperatures
         self._device, self._dtype = device, dtype
-        self._kept: Kept[tuple[Memory, Tensor]] = Kept(IMAGES_KEPT)
+        self._kept: Kept[str, tuple[Memory, Tensor]] = Kept(IMAGES_KEPT)
 
     def parse(self, request: Request) -> Case:
         return read_case(request)
