@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from services.mining.domain import WHOLE_IMAGE, is_gold
+from services.mining.domain.tasks import WHOLE_IMAGE, is_gold
 from tercet.v1 import mining_pb2, records_pb2
 
 MOST_SHOWN: Final = 50

@@ -19,7 +19,8 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.core import masks
-from services.mining.domain import Routed, task_id
+from services.mining.domain.routing import Routed
+from services.mining.domain.tasks import task_id
 from services.mining.priority import Weights
 from tercet.v1 import concepts_pb2, records_pb2
 

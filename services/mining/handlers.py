@@ -12,7 +12,8 @@ from services.kit.blobs.ports import Blobs
 from services.kit.bus.ports import Message
 from services.kit.bus.topics import ANNOTATIONS_ACCEPTED, REVIEW_REQUESTED, encode
 from services.kit.clock import Clock
-from services.mining import comments, consensus, domain
+from services.mining import comments, consensus
+from services.mining.domain import decisions, routing, tasks
 from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
 from tercet.v1 import records_pb2
@@ -37,8 +38,8 @@ class Routing:
         """Tasks for people, and in stage 3 the models' result of the run."""
         verified.image.CopyFrom(self._images.without_content(verified.image))
         histories = self._view.histories(verified.image.tenant, (pair.phrase for pair in verified.pairs))
-        at = domain.timestamp(timestamp_ms)
-        return _messages(domain.route(verified, at, histories, self._weights))
+        at = tasks.timestamp(timestamp_ms)
+        return _messages(routing.route(verified, at, histories, self._weights))
 
     def requested(self, requested: records_pb2.ReviewRequested) -> None:
         """A task joins the queue."""
@@ -56,21 +57,21 @@ class Routing:
             completed,
             position,
             now=self._clock.now(),
-            keep_until=domain.seconds(decision.decided_at) + self._settings.mining_undo_seconds,
-            added=domain.added_phrases(task, decision),
+            keep_until=tasks.seconds(decision.decided_at) + self._settings.mining_undo_seconds,
+            added=decisions.added_phrases(task, decision),
         )
         if not found.counts:
             log.info("later decision ignored", task_id=task.id, decision_id=decision.id)
             return ()
         self._view.note(task, comments.of_decision(task, decision))
-        if domain.is_gold_copy(task):
+        if tasks.is_gold_copy(task):
             self._keep_version(completed, again=again)
         if again:
             if found.gold_rounds:
                 self._remember_adjudication(task, found.gold_rounds)
             return ()
-        at = domain.timestamp(timestamp_ms)
-        routed = domain.consequences(completed, at, self._weights)
+        at = tasks.timestamp(timestamp_ms)
+        routed = decisions.consequences(completed, at, self._weights)
         if found.gold_rounds:
             routed = consensus.completed(
                 routed,
@@ -89,14 +90,14 @@ class Routing:
     ) -> tuple[Message, ...]:
         """What follows from an undo: the decision's record and its checks are withdrawn."""
         task = undo.task
-        checks = domain.follow_ups(task, undo.undone, self._weights)
+        checks = decisions.follow_ups(task, undo.undone, self._weights)
         found = self._view.decide(
             undo,
             position,
             now=self._clock.now(),
             keep_until=0.0,
             follow=checks,
-            added=domain.added_phrases(task, undo.undone),
+            added=decisions.added_phrases(task, undo.undone),
         )
         if not found.counts:
             log.info("undo ignored", task_id=task.id, undo_id=undo.decision.id, decision_id=undo.undone.id)
@@ -109,9 +110,9 @@ class Routing:
         self._view.withdraw(undo.tenant, gone)
         if again:
             return ()
-        at = domain.timestamp(timestamp_ms)
-        record, _ = domain.taken_back(undo, at, self._weights, adjudication=adjudication)
-        return _messages(domain.Routed(record))
+        at = tasks.timestamp(timestamp_ms)
+        record, _ = decisions.taken_back(undo, at, self._weights, adjudication=adjudication)
+        return _messages(routing.Routed(record))
 
     def accepted(self, accepted: records_pb2.AnnotationsAccepted) -> None:
         """Accepted phrases are counted: rare ones are more urgent."""
@@ -147,7 +148,7 @@ def _version_key(task: records_pb2.ReviewTask, copy: int, number: str) -> str:
     return f"{task.image.tenant}/gold/{task.run.job_id}/{task.image.id}/{copy}.{number}.pb"
 
 
-def _messages(routed: domain.Routed) -> tuple[Message, ...]:
+def _messages(routed: routing.Routed) -> tuple[Message, ...]:
     """The records of a routing."""
     messages = [
         encode(

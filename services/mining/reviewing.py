@@ -13,7 +13,8 @@ from services.kit.bus.ports import Bus
 from services.kit.bus.topics import MAX_RECORD_BYTES, REVIEW_COMPLETED, encode
 from services.kit.clock import Clock
 from services.kit.tracing import traceparent
-from services.mining import comments, consensus, domain, submission
+from services.mining import comments, consensus, submission
+from services.mining.domain import decisions, tasks
 from services.mining.refusals import require_free, require_held, require_undo
 from services.mining.settings import MiningSettings
 from services.mining.view import TaskView
@@ -150,7 +151,7 @@ class Reviewing:
             raise AlreadyDecided("the task was decided just now")
         completed = records_pb2.ReviewCompleted(tenant=tenant, task=task, decision=decision)
         self._write(completed, lambda: self._view.abandon(tenant, task.id, sent.id, digest))
-        keep_until = domain.seconds(decision.decided_at) + self._settings.mining_undo_seconds
+        keep_until = tasks.seconds(decision.decided_at) + self._settings.mining_undo_seconds
         if not self._view.mark(completed, now=self._clock.now(), keep_until=keep_until):
             raise AlreadyDecided("another decision on this task came first")
         return mining_pb2.SubmitReviewResponse()
@@ -214,8 +215,8 @@ class Reviewing:
 
     def _follow_ups(self, task: records_pb2.ReviewTask, decision: records_pb2.ReviewDecision) -> list[str]:
         """The tasks that others have because of the decision."""
-        found = domain.follow_ups(task, decision, self._settings.weights())
-        rounds = self._view.gold_rounds(task) if domain.is_gold_copy(task) else ""
+        found = decisions.follow_ups(task, decision, self._settings.weights())
+        rounds = self._view.gold_rounds(task) if tasks.is_gold_copy(task) else ""
         if rounds:
             found.append(consensus.adjudication_id(task.run.job_id, task.image.id, rounds))
         return found
@@ -267,4 +268,4 @@ class Reviewing:
 
 
 def _time(seconds: float) -> Timestamp:
-    return domain.timestamp(round(seconds * 1000))
+    return tasks.timestamp(round(seconds * 1000))

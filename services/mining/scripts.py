@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-from services.mining.domain import corrected, is_gold, next_round
+from services.mining.domain.decisions import corrected
+from services.mining.domain.tasks import is_gold, next_round
 from tercet.v1 import records_pb2
 
 Standing = Literal[

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.core import masks, phrases
 from services.core.errors import InvalidInput, TooLarge
-from services.mining.domain import WHOLE_IMAGE
+from services.mining.domain.tasks import WHOLE_IMAGE
 from tercet.v1 import concepts_pb2, records_pb2
 
 MAX_ID_CHARACTERS = 128

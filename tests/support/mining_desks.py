@@ -15,7 +15,8 @@ from services.kit.bus.topics import REVIEW_COMPLETED
 from services.kit.clock import ManualClock
 from services.kit.state.embedded import embedded
 from services.mining import workers
-from services.mining.domain import route, timestamp
+from services.mining.domain.routing import route
+from services.mining.domain.tasks import timestamp
 from services.mining.handlers import Routing
 from services.mining.priority import Weights
 from services.mining.reviewing import Reviewing

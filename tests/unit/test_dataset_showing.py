@@ -22,7 +22,7 @@ from services.kit.bus.topics import (
     REVIEW_COMPLETED,
     REVIEW_REQUESTED,
 )
-from services.mining import domain as mining
+from services.mining.domain import decisions, routing, tasks
 from services.mining.priority import Weights
 from tercet.v1 import concepts_pb2, dataset_pb2, records_pb2
 from tests.support import runs
@@ -67,12 +67,12 @@ class Story:
             self.write(IMAGES_SUBMITTED, records_pb2.ImageSubmitted(image=image, run=run), image.id)
             verified = runs.verified(pairs, of=run, name=name)
             self.write(IMAGES_VERIFIED, verified, image.id)
-            self.follow(mining.route(verified, AT, {}, WEIGHTS))
+            self.follow(routing.route(verified, AT, {}, WEIGHTS))
 
     def write(self, topic: str, value: object, key: str) -> None:
         self.log.write(topic, value, key=key, job_id=self.job_id)  # type: ignore[arg-type]
 
-    def follow(self, routed: mining.Routed) -> None:
+    def follow(self, routed: routing.Routed) -> None:
         if routed.accepted is not None:
             self.write(ANNOTATIONS_ACCEPTED, routed.accepted, routed.accepted.image.id)
         for task in routed.tasks:
@@ -97,7 +97,7 @@ class Story:
         decision.id = f"d-{len(self.log.records)}"
         completed = runs.completed(task, decision)
         self.write(REVIEW_COMPLETED, completed, task.image.id)
-        self.follow(mining.consequences(completed, AT, WEIGHTS))
+        self.follow(decisions.consequences(completed, AT, WEIGHTS))
         return completed
 
     def undo(self, completed: records_pb2.ReviewCompleted) -> None:
@@ -108,10 +108,10 @@ class Story:
             undone=completed.decision,
         )
         self.write(REVIEW_COMPLETED, undone, completed.task.image.id)
-        record, _ = mining.taken_back(undone, AT, WEIGHTS, adjudication=False)
+        record, _ = decisions.taken_back(undone, AT, WEIGHTS, adjudication=False)
         self.write(ANNOTATIONS_ACCEPTED, record, completed.task.image.id)
         name = next(name for name, task in self.tasks.items() if task.id == completed.task.id)
-        self.tasks[name] = mining.next_round(completed.task)
+        self.tasks[name] = tasks.next_round(completed.task)
 
 
 class Told:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from services.mining import consensus, domain
+from services.mining import consensus
+from services.mining.domain import decisions, routing, tasks
 from services.mining.priority import Weights
 from tercet.v1 import concepts_pb2, records_pb2
 from tests.support import runs
 
-AT = domain.timestamp(1_700_000_123_456)
+AT = tasks.timestamp(1_700_000_123_456)
 GOLD = runs.run(stage=concepts_pb2.STAGE_ASSISTED_MANUAL, tier=concepts_pb2.TIER_GOLD)
 ADJUDICATE = records_pb2.TASK_TYPE_ADJUDICATE
 PEOPLE = ("ann", "bob", "eve")
@@ -20,7 +21,7 @@ PEOPLE = ("ann", "bob", "eve")
 
 def versions(*pairs: Sequence[concepts_pb2.Pair]) -> list[records_pb2.ReviewCompleted]:
     """What each of the three made of the image."""
-    tasks = domain.route(runs.verified([], of=GOLD), AT, {}, Weights()).tasks
+    tasks = routing.route(runs.verified([], of=GOLD), AT, {}, Weights()).tasks
     return [
         runs.completed(task, runs.decision(task, records_pb2.DECISION_KIND_EDIT, annotator=who, pairs=made))
         for task, who, made in zip(tasks, PEOPLE, pairs, strict=True)
@@ -80,9 +81,9 @@ def test_a_phrase_that_is_absent_for_some() -> None:
     assert (by_phrase(nothing), by_annotator(nothing)) == ({}, [1.0, 1.0, 1.0])
 
 
-def completed(*pairs: Sequence[concepts_pb2.Pair], rounds: str = "0,0,0") -> domain.Routed:
+def completed(*pairs: Sequence[concepts_pb2.Pair], rounds: str = "0,0,0") -> routing.Routed:
     made = versions(*pairs)
-    routed = domain.consequences(made[2], AT, Weights())
+    routed = decisions.consequences(made[2], AT, Weights())
     return consensus.completed(routed, made, rounds, AT, Weights(), agree_at_least=0.7)
 
 
@@ -127,7 +128,7 @@ def test_the_leads_version_is_of_record_and_needs_no_second_person() -> None:
     pairs = [runs.pair("dog"), runs.negative("wolf")]
     pairs[0].exhaustive = True
     decided = runs.decision(task, records_pb2.DECISION_KIND_EDIT, annotator="tom", pairs=pairs)
-    routed = domain.consequences(runs.completed(task, decided), AT, Weights())
+    routed = decisions.consequences(runs.completed(task, decided), AT, Weights())
     assert routed.accepted is not None
     assert (routed.accepted.adjudicated, routed.accepted.tier) == (True, concepts_pb2.TIER_GOLD)
     assert not routed.tasks

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from services.mining import domain
+from services.mining.domain import decisions, routing, tasks
 from services.mining.priority import PhraseHistory, Weights
 from tercet.v1 import concepts_pb2, records_pb2
 from tests.support import runs
 
-AT = domain.timestamp(1_700_000_123_456)
+AT = tasks.timestamp(1_700_000_123_456)
 W = Weights()
 STAGE_1 = concepts_pb2.STAGE_ASSISTED_MANUAL
 STAGE_2 = concepts_pb2.STAGE_SEMI_AUTOMATIC
 REVIEW, REJECT = concepts_pb2.VERDICT_REVIEW, concepts_pb2.VERDICT_REJECT
 
 
-def route(verified: records_pb2.ImageVerified) -> domain.Routed:
-    return domain.route(verified, AT, {}, W)
+def route(verified: records_pb2.ImageVerified) -> routing.Routed:
+    return routing.route(verified, AT, {}, W)
 
 
-def only(routed: domain.Routed) -> records_pb2.ReviewTask:
+def only(routed: routing.Routed) -> records_pb2.ReviewTask:
     (task,) = routed.tasks
     return task
 
@@ -99,9 +99,9 @@ def test_audits_are_a_share_of_the_accepted(rate: float, audits: int) -> None:
 
 
 def test_the_sample_is_random_over_pairs_and_fixed_for_a_pair() -> None:
-    drawn = [domain.sampled("job", f"image-{n}", "dog", "audit", 0.2) for n in range(2000)]
+    drawn = [tasks.sampled("job", f"image-{n}", "dog", "audit", 0.2) for n in range(2000)]
     assert 0.15 < sum(drawn) / len(drawn) < 0.25
-    assert drawn == [domain.sampled("job", f"image-{n}", "dog", "audit", 0.2) for n in range(2000)]
+    assert drawn == [tasks.sampled("job", f"image-{n}", "dog", "audit", 0.2) for n in range(2000)]
 
 
 def test_stage_2_asks_about_every_pair_and_accepts_none_by_itself() -> None:
@@ -131,7 +131,7 @@ def decide(
     kind: records_pb2.DecisionKind.ValueType = records_pb2.DECISION_KIND_ACCEPT,
     pairs: tuple[concepts_pb2.Pair, ...] = (),
 ) -> tuple[records_pb2.AnnotationsAccepted, list[records_pb2.ReviewTask]]:
-    routed = domain.consequences(runs.completed(task, runs.decision(task, kind, pairs=pairs)), AT, W)
+    routed = decisions.consequences(runs.completed(task, runs.decision(task, kind, pairs=pairs)), AT, W)
     assert routed.accepted is not None
     assert routed.accepted.task_id == task.id
     assert routed.accepted.tasks_opened == len(routed.tasks)
@@ -216,13 +216,13 @@ def test_what_models_made_and_people_changed_is_a_correction() -> None:
         records_pb2.DECISION_KIND_REJECT,
         records_pb2.DECISION_KIND_EDIT,
     )
-    assert [domain.corrected(task, runs.decision(task, kind)) for kind in kinds] == [False, True, True]
+    assert [decisions.corrected(task, runs.decision(task, kind)) for kind in kinds] == [False, True, True]
 
 
 def test_history_reaches_the_priority() -> None:
     record = runs.verified([runs.pair("cat", REVIEW, score=0.8)])
-    rare = only(domain.route(record, AT, {}, W))
-    common = only(domain.route(record, AT, {"cat": PhraseHistory(accepted=100)}, W))
+    rare = only(routing.route(record, AT, {}, W))
+    common = only(routing.route(record, AT, {"cat": PhraseHistory(accepted=100)}, W))
     assert rare.priority > common.priority
     assert "rare phrase: 0 accepted so far" in rare.reasons
 
@@ -249,7 +249,7 @@ def with_a_kite(rate: float, task_id: str = "t-1") -> records_pb2.ReviewComplete
 
 
 def test_a_phrase_that_a_person_adds_is_accepted_and_checked_like_any_other() -> None:
-    routed = domain.consequences(with_a_kite(1.0), AT, W)
+    routed = decisions.consequences(with_a_kite(1.0), AT, W)
     assert routed.accepted is not None
     assert [(pair.phrase, pair.verdict) for pair in routed.accepted.pairs] == [
         ("cat", concepts_pb2.VERDICT_ACCEPT),
@@ -259,9 +259,9 @@ def test_a_phrase_that_a_person_adds_is_accepted_and_checked_like_any_other() ->
         ("cat", ["kite", "wolf"]),
         ("kite", ["cat", "wolf"]),
     ]
-    assert not domain.consequences(with_a_kite(0.0), AT, W).tasks
+    assert not decisions.consequences(with_a_kite(0.0), AT, W).tasks
     # Two people who give an image the same phrase ask for two checks, which the dataset counts.
-    other = domain.consequences(with_a_kite(1.0, task_id="t-2"), AT, W)
+    other = decisions.consequences(with_a_kite(1.0, task_id="t-2"), AT, W)
     assert other.tasks[0].id == routed.tasks[0].id
     assert other.tasks[1].id != routed.tasks[1].id
 
@@ -272,14 +272,14 @@ def test_an_undo_withdraws_the_record_and_the_checks() -> None:
         completed.task, runs.decision(completed.task, records_pb2.DECISION_KIND_UNDO, id="u")
     )
     undo.undone.CopyFrom(completed.decision)
-    first = domain.consequences(completed, AT, W)
-    record, gone = domain.taken_back(undo, AT, W, adjudication=False)
+    first = decisions.consequences(completed, AT, W)
+    record, gone = decisions.taken_back(undo, AT, W, adjudication=False)
     assert first.accepted is not None
     assert list(gone) == [task.id for task in first.tasks]
     assert (record.task_id, record.round, record.withdrawn) == (completed.task.id, 0, True)
     assert (record.tasks_opened, len(record.pairs)) == (first.accepted.tasks_opened, 0)
-    again = runs.completed(domain.next_round(completed.task), completed.decision)
-    second = domain.consequences(again, AT, W)
+    again = runs.completed(tasks.next_round(completed.task), completed.decision)
+    second = decisions.consequences(again, AT, W)
     assert second.accepted is not None
     assert second.accepted.round == 1
     assert {task.id for task in second.tasks}.isdisjoint(gone)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from services.kit.bus.ports import Message
 from services.kit.bus.topics import ANNOTATIONS_ACCEPTED, REVIEW_REQUESTED
 from services.mining import workers
-from services.mining.domain import route, timestamp
+from services.mining.domain.routing import route
+from services.mining.domain.tasks import timestamp
 from services.mining.priority import Weights
 from services.mining.view import PREFIX
 from tercet.v1 import concepts_pb2, records_pb2

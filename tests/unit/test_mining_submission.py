@@ -9,7 +9,7 @@ import pytest
 
 from services.core import masks
 from services.core.errors import InvalidInput, TooLarge
-from services.mining.domain import timestamp
+from services.mining.domain.tasks import timestamp
 from services.mining.submission import Limits, checked
 from tercet.v1 import concepts_pb2, records_pb2
 from tests.support import runs

@@ -1,0 +1,1 @@
+"""What mining decides. Pure: the same record, the same answer."""
