@@ -50,8 +50,11 @@ def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArra
     angle = rng.random() * 2 * np.pi
     ramp = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
     ramp = (ramp - ramp.min()) / (np.ptp(ramp) + np.float32(1e-6))
-    first, second = first[:, None, None], second[:, None, None]
-    ground: npt.NDArray[np.float32] = (first + (second - first) * ramp).astype(np.float32)
+    ground = np.empty((3, height, width), np.float32)
+    wide = np.empty((height, width))
+    for plane, start, step in zip(ground, first, second - first, strict=True):
+        np.multiply(ramp, step, out=wide, dtype=np.float64)
+        np.add(wide, start, out=plane, casting="same_kind")
     style = rng.integers(4)
     if style == 1:
         horizon = int(height * rng.uniform(0.3, 0.7))
@@ -64,5 +67,6 @@ def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArra
         ground += (np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18))
     shift = (int(rng.integers(height)), int(rng.integers(width)))
     texture = np.roll(_textures(width, height)[rng.integers(TEXTURES)], shift, (0, 1))
-    ground += texture * np.float32(rng.uniform(2, 14))
+    texture *= np.float32(rng.uniform(2, 14))
+    ground += texture
     return ground

@@ -91,7 +91,7 @@ def _finish(
         noise = rng.standard_normal((*canvas.shape[1:], 3), np.float32) * np.float32(settings.noise)
         canvas += noise.transpose(2, 0, 1)
     planes = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
-    image = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    image = np.dstack(list(planes))
     if settings.jpeg_quality is not None:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=settings.jpeg_quality)
