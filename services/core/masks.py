@@ -73,6 +73,8 @@ def area(counts: bytes, height: int, width: int) -> int:
 
 def box(counts: bytes, height: int, width: int) -> tuple[float, float, float, float]:
     """Tight box xywh; zeros for an empty mask."""
+    if area(counts, height, width) == 0:  # pycocotools tells a box of nothing of some
+        return 0.0, 0.0, 0.0, 0.0
     x, y, w, h = (float(v) for v in coco.toBbox(_rle(counts, height, width)))
     return x, y, w, h
 

@@ -32,7 +32,9 @@ def decode_image(encoded: bytes) -> Pixels:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError as fault:
         raise ModelError("the image's bytes are of no known format") from fault
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+    except (ModelError, MemoryError):
+        raise
+    except Exception as fault:  # Pillow's decoders raise many kinds: AVIF's a RuntimeError
         raise ModelError(f"the image cannot be decoded: {fault}") from fault
 
 

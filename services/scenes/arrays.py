@@ -107,6 +107,8 @@ def write_arrays(
     chunk.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Written last: without it the folder is seen to be unfinished, whatever an earlier run left there.
+    (folder / "objects.npy").unlink(missing_ok=True)
     open_memmap: Callable[..., np.memmap[Any, Any]] = np.lib.format.open_memmap
     open_memmap(folder / "images.npy", "w+", np.uint8, (count, side, side, 3)).flush()
     open_memmap(folder / "ids.npy", "w+", np.uint8, (count, side, side)).flush()

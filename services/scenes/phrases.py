@@ -29,7 +29,8 @@ def hard_negatives(scene: Scene, limit: int = 30, depths: Sequence[int] = DEPTHS
     """Near misses: one word of a present phrase changed for a sibling, a near colour or another pattern, and
     absent.
 
-    Nearest first: changes of pattern and colour before changes of kind, deeper phrases before shallow ones.
+    Nearest first: a near colour or pattern before a far one or another kind, deeper phrases before shallow
+    ones; what is equally near in the order of the alphabet.
     """
     words = ontology()
     present = set(phrases(scene))

@@ -5,6 +5,7 @@ measure it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from services.trainer.fitting import fit as run_fit
 from services.trainer.fitting import restore_network
 from services.trainer.following import follow_grounder
 from services.trainer.recipes.base import Recipe, Surroundings
-from services.trainer.scenes import TrainingScenes
+from services.trainer.scenes import TooFewScenes, TrainingScenes
 
 Network = Literal["sam", "sam_refiner", "concept_grounder", "concept_proposer", "verifier"]
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled networks.")
@@ -103,6 +104,8 @@ def fit(
     ] = None,
 ) -> None:
     """Train for some minutes, going on from the last checkpoint."""
+    if not 0 < minutes < math.inf:
+        raise typer.BadParameter(f"{minutes} minutes: more than 0 are needed", param_hint="--minutes")
     folder = work or ROOT / ".tercet" / "training" / network
     recipe = make_recipe(network, _surroundings(device, threads, seed, repository))
     if compiled if compiled is not None else recipe.around.device.type == "cuda":
@@ -115,7 +118,10 @@ def fit(
             raise typer.BadParameter(str(fault)) from fault
     if frozen_towers:
         recipe.freeze_towers()
-    history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh, rate=rate)
+    try:
+        history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh, rate=rate)
+    except TooFewScenes as fault:
+        raise typer.BadParameter(str(fault), param_hint="--scenes") from fault
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
         recipe.calibration_scenes = _open(scenes)

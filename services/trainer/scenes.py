@@ -29,6 +29,10 @@ class Batch:
         return self.objects[..., 0] >= 0
 
 
+class TooFewScenes(ValueError):
+    """A folder holds fewer scenes than one batch needs."""
+
+
 class TrainingScenes:
     """Scenes of one folder of arrays, in shuffled or given order."""
 
@@ -62,7 +66,9 @@ class TrainingScenes:
         return Batch(images.contiguous(), ids, objects, torch.stack([heights, widths], 1))
 
     def shuffled(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endless mirrored batches; every scene once before any comes again."""
+        """Endless mirrored batches; every scene once before any comes again. Raises `TooFewScenes`."""
+        if len(self) < size:
+            raise TooFewScenes(f"the folder holds {len(self)} scenes, and a batch needs {size}: make more")
         while True:
             order = rng.permutation(len(self))
             for start in range(0, len(order) - size + 1, size):
@@ -75,4 +81,4 @@ class TrainingScenes:
             yield self.batch(np.arange(start, min(start + size, count)))
 
 
-__all__ = ["MOST_OBJECTS", "Batch", "TrainingScenes"]
+__all__ = ["MOST_OBJECTS", "Batch", "TooFewScenes", "TrainingScenes"]

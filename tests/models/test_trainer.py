@@ -166,3 +166,23 @@ def test_what_is_missing_is_said(tmp_path: Path, arrays: Path) -> None:
     done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
     assert done.exit_code == 2
     assert "weights.safetensors does not exist" in done.output
+
+
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
+def test_a_fit_needs_time_and_leaves_the_served_weights_alone_without(
+    arrays: Path, tmp_path: Path, minutes: str
+) -> None:
+    asked = ["sam", "--scenes", str(arrays), "--work", str(tmp_path), "--minutes", minutes, "--export"]
+    done = CliRunner().invoke(app, ["fit", *asked, "--repository", str(tmp_path)], env={"COLUMNS": "300"})
+    assert done.exit_code == 2
+    assert "more than 0 are needed" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_scenes_than_a_batch_are_refused(tmp_path: Path) -> None:
+    for _ in write_arrays(tmp_path / "few", 3, 0):
+        pass
+    asked = ["sam", "--scenes", str(tmp_path / "few"), "--work", str(tmp_path), "--minutes", "0.1"]
+    done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
+    assert done.exit_code == 2
+    assert "the folder holds 3 scenes, and a batch needs 16" in done.output

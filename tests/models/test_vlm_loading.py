@@ -92,7 +92,7 @@ def drop_one(tensors: dict[str, torch.Tensor]) -> None:
         (remove("tokenizer.json"), r"has no tokenizer.json or tokenizer.model or vocab.json; copy the whole"),
         (remove("chat_template.jinja"), r"has no chat_template.jinja .* choose the instruction-tuned model"),
         (remove("model.safetensors"), r"holds no weights"),
-        (truncate, r"cannot be loaded as qwen2_vl"),
+        (truncate, r"model.safetensors is damaged or truncated .*fetch it again"),
         (retouch(break_one), r"holds NaN or infinity in .*q_proj.weight; fetch it again"),
         (retouch(drop_one), r"lacks weights of its qwen2_vl, the first is .*q_proj.weight"),
         (write("config.json", "{"), r"config.json is not (a )?JSON"),

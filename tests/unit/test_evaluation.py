@@ -314,6 +314,12 @@ def test_each_phrase_is_judged_by_its_own_pairs() -> None:
     assert cat == alone
 
 
+def test_a_phrase_that_no_resample_holds_has_no_interval() -> None:
+    truth = pairs(*(pair(number, A, phrase=f"phrase {number}", image=number) for number in range(1, 9)))
+    report = evaluate(truth, [truth], EvaluationSettings(resamples=1), per_phrase=True)
+    assert {value(scores, "AP") for scores in report.per_phrase.values()} == {1.0}
+
+
 @pytest.mark.parametrize(
     "wrong", [{"threshold": 1.5}, {"resamples": -1}, {"confidence": 1.0}, {"confidence": 0.0}, {"seed": -1}]
 )

@@ -121,6 +121,7 @@ def rle(body: Json) -> Json:
         (lambda b: b["annotations"][0].update(score=float("nan")), "must be a number in 0..1"),
         (lambda b: b["annotations"][0].update(score="high"), "must be a number in 0..1"),
         (lambda b: rle(b).update(size=[HEIGHT]), r"must be \[height, width\]"),
+        (lambda b: rle(b).update(size=[10**20, 10**20], counts=[10**40]), "more than COCO run lengths"),
         (lambda b: rle(b).update(size=[WIDTH, HEIGHT]), "the mask is 20 x 24, its image is 24 x 20 pixels"),
         (lambda b: rle(b).update(counts=3), "must be COCO run lengths"),
         (lambda b: rle(b).update(counts="é"), "must be COCO run lengths"),

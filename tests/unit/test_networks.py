@@ -112,6 +112,19 @@ def test_images_that_cannot_be_decoded_are_refused() -> None:
     assert decode_image(buffer.getvalue()).shape == (40, 50, 3)
 
 
+def test_a_decoder_that_fails_in_its_own_way_fails_the_image_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 40)).save(buffer, "PNG")
+
+    def broken(_: Image.Image) -> None:
+        raise RuntimeError("Missing or empty image item")  # as Pillow's AVIF decoder
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", broken)
+    with pytest.raises(ModelError, match="cannot be decoded: Missing") as caught:
+        decode_image(buffer.getvalue())
+    assert caught.value.invalid
+
+
 def test_an_image_is_turned_upright() -> None:
     image = Image.new("RGB", (50, 40), (1, 2, 3))
     exif = image.getexif()

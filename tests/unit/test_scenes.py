@@ -130,6 +130,16 @@ def test_a_data_set_on_disk_holds_the_truth(tmp_path: Path) -> None:
         assert all(0 <= value <= 1 for value in (*annotation["bbox"], annotation["area"]))
 
 
+def test_arrays_that_are_written_over_are_unfinished_until_the_last_scene(tmp_path: Path) -> None:
+    list(write_arrays(tmp_path, 1, 0, side=64))
+    again = write_arrays(tmp_path, 1, 500, side=64)
+    assert next(again) == 1
+    with pytest.raises((OSError, ValueError)):
+        SceneArrays.open(tmp_path)
+    assert not list(again)
+    assert len(SceneArrays.open(tmp_path)) == 1
+
+
 def test_arrays_hold_the_same_scenes(tmp_path: Path) -> None:
     assert list(write_arrays(tmp_path, 4, 0, side=64)) == [4]
     arrays = SceneArrays.open(tmp_path)

@@ -131,8 +131,10 @@ def _scores(tallies: Tallies, drawn: NDArray[np.uint16], confidence: float) -> S
     resampled: dict[str, list[NDArray[np.float64]]] = {name: [] for name in values}
     if images > 1:  # of one image alone every resample is the same
         for weights in blocks(drawn, tallies.image):
-            for name, value in figures(tallies, weights[weights.any(axis=1)]).items():
-                resampled[name].append(value)
+            holding = weights[weights.any(axis=1)]
+            if len(holding):
+                for name, value in figures(tallies, holding).items():
+                    resampled[name].append(value)
     intervals = {
         name: interval(np.concatenate(parts), confidence) if parts else None
         for name, parts in resampled.items()

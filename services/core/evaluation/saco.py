@@ -27,6 +27,7 @@ from services.core.evaluation.pairs import Instance, Pair, PairId, PairSet, Resu
 Json = dict[str, Any]
 
 _FIRST_ANNOTATION = 1
+_MOST_PIXELS = 2**32 - 1
 _ROUNDING = 1e-6
 """How far above 1 a probability may lie that was a float32 once."""
 
@@ -184,6 +185,8 @@ def _instance(entry: Json, where: str) -> tuple[Instance, tuple[int, int]]:
     size = rle.get("size")
     if not (isinstance(size, list) and len(size) == 2 and all(_is_whole(v) and v > 0 for v in size)):
         raise InvalidInput(f"{where}: the mask's `size` must be [height, width], not {size!r}")
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise InvalidInput(f"{where}: the mask's `size` {size!r} is more than COCO run lengths can tell")
     instance = Instance(
         counts=_counts(rle.get("counts"), size, where),
         score=_probability(entry, "score", where),

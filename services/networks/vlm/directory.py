@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationC
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
-from services.networks.checkpoints import fingerprint
+from services.networks.checkpoints import check_file, fingerprint, weight_files
 from services.networks.errors import ModelError
 from services.networks.pretrained import read_json
 from services.networks.verifier.architecture import TASKS
@@ -115,6 +115,12 @@ def _load_processor(folder: Path) -> tuple[Any, str]:
             "instruction-tuned model instead of the base model",
             invalid=False,
         )
+    if getattr(processor, "patch_size", 0) is None:
+        raise ModelError(
+            f"the processor of {folder} names no patch_size, so nobody knows how many tokens an image takes; "
+            "add patch_size and vision_feature_select_strategy of config.json to processor_config.json",
+            invalid=False,
+        )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -134,8 +140,12 @@ def _load_network(folder: Path, model_type: str, device: torch.device, dtype: to
         network, report = load(
             folder, local_files_only=True, trust_remote_code=False, output_loading_info=True, dtype=dtype
         )
-    except Exception as fault:
-        raise ModelError(f"{folder} cannot be loaded as {model_type}: {fault}", invalid=False) from fault
+    except Exception as fault:  # transformers raises many kinds for a damaged directory
+        for file in weight_files(folder):
+            check_file(file)
+        raise ModelError(
+            f"{folder} cannot be loaded as {model_type}: {fault}; {_WHOLE}", invalid=False
+        ) from fault
     missing = sorted(report["missing_keys"]) or sorted(str(key) for key in report["mismatched_keys"])
     if missing:
         raise ModelError(

@@ -114,7 +114,7 @@ class Speaker:
                     invalid=False,
                 )
                 told += [short] * len(some)
-            except (ValueError, RuntimeError, ArithmeticError) as fault:
+            except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError) as fault:
                 if len(some) > 1:
                     told += self.ask(questions[start : start + size], 1, answer)
                 else:
