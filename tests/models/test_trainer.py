@@ -185,4 +185,4 @@ def test_fewer_scenes_than_a_batch_are_refused(tmp_path: Path) -> None:
     asked = ["sam", "--scenes", str(tmp_path / "few"), "--work", str(tmp_path), "--minutes", "0.1"]
     done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
     assert done.exit_code == 2
-    assert "the folder holds 3 scenes, and a batch needs 16" in done.output
+    assert "the folder holds 3 scenes, and a batch needs 8" in done.output
