@@ -172,3 +172,12 @@ def test_what_serves_is_told_by_the_directory_or_by_the_setting(made: Path, tmp_
         load("concept_proposer", settings(made, concept_proposer="bundled"))
     for model, served in (("verifier", ServedVerifier), ("concept_proposer", ServedProposer)):
         assert isinstance(load(model, settings(REPOSITORY / model / "1")), served)
+
+
+def test_a_processor_that_names_no_patch_size_is_told(tmp_path: Path) -> None:
+    folder = make_llava(tmp_path)
+    edit("processor_config.json", lambda content: content.pop("patch_size"))(folder)
+    for name in ("verifier", "concept_proposer"):
+        with pytest.raises(ModelError, match=r"names no patch_size.*to processor_config.json") as caught:
+            load(name, settings(folder))
+        assert str(folder) in str(caught.value)
