@@ -18,9 +18,9 @@ from services.scenes.settings import Difficulty, SceneSettings
 def main(
     n: Annotated[int, typer.Option(help="how many scenes", min=1)],
     out: Annotated[Path, typer.Option(help="folder to write")],
-    seed: Annotated[int, typer.Option(help="seed of the first scene; the others follow")] = 0,
-    width: Annotated[int, typer.Option(help="image width in pixels")] = 256,
-    height: Annotated[int, typer.Option(help="image height in pixels")] = 256,
+    seed: Annotated[int, typer.Option(help="seed of the first scene; the others follow", min=0)] = 0,
+    width: Annotated[int, typer.Option(help="image width in pixels", min=32, max=8192)] = 256,
+    height: Annotated[int, typer.Option(help="image height in pixels", min=32, max=8192)] = 256,
     difficulty: Annotated[
         Difficulty, typer.Option(help="preset of count, size, crowding, occlusion, noise")
     ] = "medium",
@@ -28,7 +28,7 @@ def main(
         bool, typer.Option(help="write memory-mapped training arrays instead of images")
     ] = False,
     measuring: Annotated[bool, typer.Option(help="with --arrays: held-out seeds and compositions")] = False,
-    processes: Annotated[int, typer.Option(help="with --arrays: processes to draw with")] = 1,
+    processes: Annotated[int, typer.Option(help="with --arrays: processes to draw with", min=1)] = 1,
 ) -> None:
     """Draw scenes with known truth."""
     if not arrays:

@@ -71,10 +71,12 @@ def write_dataset(
     n: int, out: Path, seed: int = 0, settings: SceneSettings | None = None, negatives: int = 10
 ) -> Path:
     """Write `n` scenes of seeds `seed`.. to `out`: images/*.png, coco.json (category = kind), saco.json;
-    returns `out`.
+    returns `out`. Scenes that an earlier call left there go.
     """
     settings = settings or SceneSettings()
     (out / "images").mkdir(parents=True, exist_ok=True)
+    for left in (out / "images").glob("scene-*.png"):
+        left.unlink()
     kinds = ontology().kinds
     coco: Json = {
         "images": [],

@@ -154,6 +154,15 @@ def test_each_command_for_people_and_for_programs(
     assert len(told) == len(expected) if isinstance(expected, list) else set(expected) <= set(told)
 
 
+def test_scenes_have_the_size_and_the_difficulty_asked_for(tmp_path: Path) -> None:
+    asked = ["scenes", "make", "-n", "1", "--out", str(tmp_path), "--width", "96", "--height", "64"]
+    assert CliRunner().invoke(app, [*asked, "--difficulty", "hard"]).exit_code == 0
+    truth = json.loads((tmp_path / "coco.json").read_text("utf-8"))
+    assert [(image["width"], image["height"]) for image in truth["images"]] == [(96, 64)]
+    assert CliRunner().invoke(app, [*asked, "--width", "10"]).exit_code == 2
+    assert CliRunner().invoke(app, [*asked, "--difficulty", "absurd"]).exit_code == 2
+
+
 def test_a_command_for_every_thing_has_json() -> None:
     runner = CliRunner()
     for group in ("jobs", "images", "exports", "dlq", "models", "keys", "scenes"):

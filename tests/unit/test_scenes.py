@@ -130,6 +130,12 @@ def test_a_data_set_on_disk_holds_the_truth(tmp_path: Path) -> None:
         assert all(0 <= value <= 1 for value in (*annotation["bbox"], annotation["area"]))
 
 
+def test_a_data_set_written_over_holds_its_own_scenes_only(tmp_path: Path) -> None:
+    write_dataset(3, tmp_path, seed=0, settings=SceneSettings(width=64, height=64))
+    write_dataset(1, tmp_path, seed=9, settings=SceneSettings(width=64, height=64))
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["scene-00000009.png"]
+
+
 def test_arrays_that_are_written_over_are_unfinished_until_the_last_scene(tmp_path: Path) -> None:
     list(write_arrays(tmp_path, 1, 0, side=64))
     again = write_arrays(tmp_path, 1, 500, side=64)
