@@ -28,6 +28,7 @@ Json = dict[str, Any]
 
 _FIRST_ANNOTATION = 1
 _MOST_PIXELS = 2**32 - 1
+"""Of a mask: pycocotools counts its runs in 32 bits."""
 _ROUNDING = 1e-6
 """How far above 1 a probability may lie that was a float32 once."""
 
