@@ -36,12 +36,17 @@ class SceneArrays:
 
     @classmethod
     def open(cls, folder: Path) -> SceneArrays:
-        """Map the arrays of `folder`; raises FileNotFoundError where it holds none."""
-        return cls(
+        """Map the arrays of `folder`; raises FileNotFoundError where it holds none, ValueError where they are
+        damaged or not of one set.
+        """
+        opened = cls(
             np.load(folder / "images.npy", mmap_mode="r"),
             np.load(folder / "ids.npy", mmap_mode="r"),
             np.load(folder / "objects.npy"),
         )
+        if opened.images.shape != (*opened.ids.shape, 3) or len(opened.ids) != len(opened.objects):
+            raise ValueError("images, ids and objects are of different shapes")
+        return opened
 
     def __len__(self) -> int:
         return len(self.objects)

@@ -10,25 +10,48 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from services.core.kept import Kept
 from services.scenes.settings import SceneSettings
 
 TEXTURES = 24
 TEXTURE_SEED = 7
+TEXTURE_BYTES = 256 << 20
+"""Textures of the last sizes kept for the next scenes."""
+SCALES = ((4, 1.0), (16, 0.6), (64, 0.4), (256, 0.35))
+"""Cells a side of each of a texture's layers, and the layer's amplitude."""
 
 
-@lru_cache(maxsize=4)
-def _textures(width: int, height: int) -> list[npt.NDArray[np.float32]]:
-    """Smooth random fields of the image's size; scenes shift and scale them."""
+@lru_cache(maxsize=1)
+def _layers() -> list[list[tuple[Image.Image, np.float32]]]:
+    """Of each texture random cells at every scale, with their weights."""
     rng = np.random.default_rng(TEXTURE_SEED)
-    fields = []
-    for _ in range(TEXTURES):
+    return [
+        [
+            (
+                Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32)),
+                np.float32(rng.random() * 1.2),
+            )
+            for cells, _ in SCALES
+        ]
+        for _ in range(TEXTURES)
+    ]
+
+
+_drawn: Kept[tuple[int, int, int], npt.NDArray[np.float32]] = Kept(
+    TEXTURE_BYTES, weigh=lambda one: one.nbytes
+)
+
+
+def _texture(width: int, height: int, number: int) -> npt.NDArray[np.float32]:
+    """A smooth random field of the image's size; scenes shift and scale it."""
+    field = _drawn.get((width, height, number))
+    if field is None:
         field = np.zeros((height, width), np.float32)
-        for cells, amplitude in ((4, 1.0), (16, 0.6), (64, 0.4), (256, 0.35)):
-            coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
-            smooth = coarse.resize((width, height), Image.Resampling.BICUBIC)
-            field += amplitude * np.asarray(smooth) * np.float32(rng.random() * 1.2)
-        fields.append(field)
-    return fields
+        for (cells, weight), (_, amplitude) in zip(_layers()[number], SCALES, strict=True):
+            smooth = cells.resize((width, height), Image.Resampling.BICUBIC)
+            field += amplitude * np.asarray(smooth) * weight
+        _drawn.put((width, height, number), field)
+    return field
 
 
 @lru_cache(maxsize=4)
@@ -66,7 +89,7 @@ def draw_ground(rng: np.random.Generator, settings: SceneSettings) -> npt.NDArra
         )
         ground += (np.sin(phase) > 0) * np.float32(rng.uniform(-18, 18))
     shift = (int(rng.integers(height)), int(rng.integers(width)))
-    texture = np.roll(_textures(width, height)[rng.integers(TEXTURES)], shift, (0, 1))
+    texture = np.roll(_texture(width, height, int(rng.integers(TEXTURES))), shift, (0, 1))
     texture *= np.float32(rng.uniform(2, 14))
     ground += texture
     return ground

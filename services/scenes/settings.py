@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Difficulty = Literal["easy", "medium", "hard"]
 HeldOut = Literal["exclude", "allow", "favour"]
+MOST_INSTANCES = 255
+"""Instances are numbered by a byte a pixel."""
+
+
+def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError(f"the first, {span[0]}, is more than the second, {span[1]}")
+    return span
+
+
+Count = Annotated[int, Field(ge=0, le=MOST_INSTANCES)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class SceneSettings(BaseModel):
@@ -19,8 +31,10 @@ class SceneSettings(BaseModel):
 
     width: int = Field(256, ge=32, le=8192, description="image width in pixels")
     height: int = Field(256, ge=32, le=8192, description="image height in pixels")
-    objects: tuple[int, int] = Field((2, 10), description="fewest and most objects tried in a scene")
-    size: tuple[float, float] = Field(
+    objects: Annotated[tuple[Count, Count], AfterValidator(_ordered)] = Field(
+        (2, 10), description="fewest and most objects tried in a scene"
+    )
+    size: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = Field(
         (0.08, 0.47), description="smallest and largest object, share of the shorter side"
     )
     crowding: float = Field(

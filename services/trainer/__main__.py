@@ -8,6 +8,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,8 +19,8 @@ import typer
 
 from services.networks.errors import ModelError
 from services.networks.precision import choose_device, choose_dtype
+from services.trainer.checkpoint import UnusableCheckpoint, restore_network
 from services.trainer.fitting import fit as run_fit
-from services.trainer.fitting import restore_network
 from services.trainer.following import follow_grounder
 from services.trainer.recipes.base import Recipe, Surroundings
 from services.trainer.scenes import TooFewScenes, TrainingScenes
@@ -27,14 +29,18 @@ Network = Literal["sam", "sam_refiner", "concept_grounder", "concept_proposer", 
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled networks.")
 ROOT = Path(__file__).resolve().parents[2]
 Scenes = Annotated[
-    Path, typer.Option(help="folder of arrays: python -m services.scenes --arrays", exists=True)
+    Path,
+    typer.Option(help="folder of arrays: python -m services.scenes", exists=True, file_okay=False),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Threads = Annotated[int | None, typer.Option(help="threads on the CPU; all by default")]
+Threads = Annotated[int | None, typer.Option(help="threads on the CPU; all by default", min=1)]
 Work = Annotated[
-    Path | None, typer.Option(help="folder of checkpoint, log and curves; .tercet/training/NETWORK")
+    Path | None,
+    typer.Option(help="folder of checkpoint, log and curves; .tercet/training/NETWORK", file_okay=False),
 ]
-Repository = Annotated[Path, typer.Option(help="model repository to start from and export to")]
+Repository = Annotated[
+    Path, typer.Option(help="model repository to start from and export to", file_okay=False)
+]
 
 
 def make_recipe(network: Network, around: Surroundings) -> Recipe:
@@ -60,12 +66,25 @@ def make_recipe(network: Network, around: Surroundings) -> Recipe:
     return VerifierRecipe(around)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the caller gave and cannot be used, told as such."""
+    try:
+        yield
+    except (ModelError, TooFewScenes, UnusableCheckpoint) as fault:
+        raise typer.BadParameter(str(fault)) from fault
+
+
 def _open(folder: Path) -> TrainingScenes:
     try:
         return TrainingScenes(folder)
     except FileNotFoundError as fault:
         raise typer.BadParameter(
-            f"{folder} holds no arrays of scenes: python -m services.scenes --arrays --n 16000 --out {folder}"
+            f"{folder} holds no arrays of scenes: python -m services.scenes --n 16000 --out {folder}"
+        ) from fault
+    except ValueError as fault:
+        raise typer.BadParameter(
+            f"{folder} holds damaged arrays of scenes ({fault}): make them anew"
         ) from fault
 
 
@@ -85,7 +104,7 @@ def fit(
     work: Work = None,
     device: Device = "auto",
     threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of weights and order, if anew")] = 0,
     repository: Repository = ROOT / "model_repository",
     export: Annotated[bool, typer.Option(help="write the weights to the repository afterwards")] = False,
     fresh: Annotated[bool, typer.Option(help="start anew even if there is a checkpoint")] = False,
@@ -106,25 +125,25 @@ def fit(
     """Train for some minutes, going on from the last checkpoint."""
     if not 0 < minutes < math.inf:
         raise typer.BadParameter(f"{minutes} minutes: more than 0 are needed", param_hint="--minutes")
+    if not 0 < rate < math.inf:
+        raise typer.BadParameter(f"{rate} times the recipe's: more than 0 is needed", param_hint="--rate")
     folder = work or ROOT / ".tercet" / "training" / network
-    recipe = make_recipe(network, _surroundings(device, threads, seed, repository))
+    with _told():
+        recipe = make_recipe(network, _surroundings(device, threads, seed, repository))
     if compiled if compiled is not None else recipe.around.device.type == "cuda":
         for module in recipe.dearest():
             module.compile()
     if served:
-        try:
+        with _told():
             recipe.start_from(recipe.home(repository))
-        except ModelError as fault:
-            raise typer.BadParameter(str(fault)) from fault
     if frozen_towers:
         recipe.freeze_towers()
-    try:
-        history = run_fit(recipe, _open(scenes), folder, minutes, fresh=fresh, rate=rate)
-    except TooFewScenes as fault:
-        raise typer.BadParameter(str(fault), param_hint="--scenes") from fault
+    drawn = _open(scenes)
+    with _told():
+        history = run_fit(recipe, drawn, folder, minutes, fresh=fresh, rate=rate)
     typer.echo(f"{network}: {history.images} images in {history.seconds / 60:.1f} minutes, {folder}")
     if export:
-        recipe.calibration_scenes = _open(scenes)
+        recipe.calibration_scenes = drawn
         recipe.export(recipe.home(repository))
 
 
@@ -139,16 +158,15 @@ def follow(
     repository: Repository = ROOT / "model_repository",
 ) -> None:
     """Add to a served network what the grounder has learnt since it started from it, without training."""
-    recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
+    with _told():
+        recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
     tower = recipe.tower()
     if tower is None:
         raise typer.BadParameter(f"{network} did not start from the grounder")
-    try:
-        recipe.start_from(recipe.home(repository))
-    except ModelError as fault:
-        raise typer.BadParameter(str(fault)) from fault
     after = repository / "concept_grounder" / "1" / "model.safetensors"
-    count = follow_grounder(tower[0], before, after, share, tower[1])
+    with _told():
+        recipe.start_from(recipe.home(repository))
+        count = follow_grounder(tower[0], before, after, share, tower[1])
     recipe.calibration_scenes = _open(calibration)
     recipe.export(recipe.home(repository))
     typer.echo(f"{network}: {count} tensors follow the grounder")
@@ -161,7 +179,7 @@ def evaluate(
     work: Work = None,
     device: Device = "auto",
     threads: Threads = None,
-    limit: Annotated[int, typer.Option(help="scenes to measure on")] = 300,
+    limit: Annotated[int, typer.Option(help="scenes to measure on", min=1)] = 300,
     repository: Repository = ROOT / "model_repository",
     export: Annotated[bool, typer.Option(help="write the weights to the repository as well")] = False,
     calibration: Annotated[
@@ -171,13 +189,15 @@ def evaluate(
 ) -> None:
     """Measure the last checkpoint on held-out scenes; prints JSON."""
     folder = work or ROOT / ".tercet" / "training" / network
-    recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
+    with _told():
+        recipe = make_recipe(network, _surroundings(device, threads, 0, repository))
     checkpoint = folder / "checkpoint.pt"
     if not checkpoint.exists():
         raise typer.BadParameter(
             f"{checkpoint} does not exist: fit {network} first, or name its --work folder"
         )
-    history = restore_network(checkpoint, recipe.network())
+    with _told():
+        history = restore_network(checkpoint, recipe.network())
     recipe.calibration_scenes = _open(calibration or scenes)
     metrics = recipe.evaluate(_open(scenes), limit)
     report = {

@@ -26,7 +26,12 @@ def draw_curves(points: list[dict[str, float]], path: Path, title: str) -> None:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, names, strict=False):
         having = [point for point in points if name in point]
-        axis.plot([point["images"] for point in having], [point[name] for point in having], linewidth=1)
+        axis.plot(
+            [point["images"] for point in having],
+            [point[name] for point in having],
+            linewidth=1,
+            marker="." if len(having) == 1 else None,
+        )
         axis.set_title(name, fontsize=8)
         axis.tick_params(labelsize=6)
         axis.grid(alpha=0.3)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from services.trainer.checkpoint import History, restore, save
 from services.trainer.curves import draw_curves
 from services.trainer.optimisation import groups, rate_factor, set_rate
-from services.trainer.recipes.base import Metrics, Recipe
+from services.trainer.recipes.base import Recipe
 from services.trainer.scenes import TrainingScenes
 
 LONGEST_STEP = 60.0
@@ -23,15 +22,6 @@ none.
 """
 CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 50
-
-
-@dataclass
-class History:
-    """What a network has been through: images seen, seconds trained, and the figures along the way."""
-
-    images: int = 0
-    seconds: float = 0.0
-    points: list[Metrics] = field(default_factory=list)
 
 
 def fit(
@@ -46,19 +36,20 @@ def fit(
     """Train for `minutes` more, going on from the checkpoint in `folder` if there is one (unless `fresh`).
 
     Each call runs one full cycle of the learning rate, `rate` times the recipe's at its highest. An
-    interrupted call leaves a checkpoint at most a minute old.
+    interrupted call leaves a checkpoint at most a minute old. Raises `UnusableCheckpoint`, `TooFewScenes`.
     """
     network = recipe.network()
     made = recipe.optimisers()
     highest = [group["base"] for group in groups(made)]
-    history = History()
     checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists() and not fresh:
-        history = _restore(checkpoint, network, made)
+    goes_on = checkpoint.exists() and not fresh
+    history = restore(checkpoint, recipe, made) if goes_on else History()
     for group, full in zip(groups(made), highest, strict=True):
         group["base"] = full * rate
     folder.mkdir(parents=True, exist_ok=True)
-    budget, spent, saved = minutes * 60, 0.0, 0.0
+    if not goes_on:
+        (folder / "log.jsonl").unlink(missing_ok=True)
+    budget, spent, saved, step = minutes * 60, 0.0, 0.0, 0
     recent: dict[str, list[float]] = {}
     batches = recipe.batches(scenes)
     network.train()
@@ -69,7 +60,6 @@ def fit(
         TimeRemainingColumn(),
     ) as bar:
         task = bar.add_task(recipe.name, total=budget, state="")
-        step = 0
         while spent < budget:
             began = time.monotonic()
             progress = spent / budget
@@ -93,46 +83,18 @@ def fit(
             history.seconds += took
             for name, value in {"loss": float(loss.detach()), **metrics}.items():
                 recent.setdefault(name, []).append(value)
-            if step % LOG_STEPS == 0:
-                point = {name: sum(values) / len(values) for name, values in recent.items()}
+            point = {name: sum(values) / len(values) for name, values in recent.items()}
+            state = f"{step} steps, {step * recipe.batch_size / spent:.1f} images/s, " + ", ".join(
+                f"{name} {value:.3f}" for name, value in point.items()
+            )
+            bar.update(task, completed=spent, state=state)
+            if step % LOG_STEPS == 0 or spent >= budget:
                 history.points.append({"images": float(history.images), "seconds": history.seconds, **point})
                 recent = {}
-                state = f"{step} steps, {step * recipe.batch_size / spent:.1f} images/s, " + ", ".join(
-                    f"{name} {value:.3f}" for name, value in point.items()
-                )
-                bar.update(task, completed=spent, state=state)
                 with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                     log.write(json.dumps(history.points[-1]) + "\n")
             if spent - saved > CHECKPOINT_SECONDS or spent >= budget:
-                _save(checkpoint, network, made, history)
+                save(checkpoint, recipe, made, history)
                 saved = spent
     draw_curves(history.points, folder / "curves.png", recipe.name)
     return history
-
-
-def _save(path: Path, network: nn.Module, made: list[torch.optim.Optimizer], history: History) -> None:
-    state: dict[str, Any] = {
-        "network": network.state_dict(),
-        "optimisers": [o.state_dict() for o in made],
-        "images": history.images,
-        "seconds": history.seconds,
-        "points": history.points,
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def _restore(path: Path, network: nn.Module, made: list[torch.optim.Optimizer]) -> History:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    for optimiser, saved in zip(made, state["optimisers"], strict=True):
-        optimiser.load_state_dict(saved)
-    return History(state["images"], state["seconds"], state["points"])
-
-
-def restore_network(path: Path, network: nn.Module) -> History:
-    """Load only the network of a checkpoint, to measure or export it."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    return History(state["images"], state["seconds"], state["points"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from services.networks.checkpoints import read_tensors
 
 
 def start_from_grounder(network: nn.Module, repository: Path, prefix: str) -> None:
@@ -20,7 +21,7 @@ def start_from_grounder(network: nn.Module, repository: Path, prefix: str) -> No
 def follow_grounder(network: nn.Module, before: Path, after: Path, share: float, prefix: str) -> int:
     """Add to a network that started from one grounder's file `share` of what the grounder has learnt until
     the other file, and say to how many tensors: task arithmetic (Ilharco et al., 2023, "Editing models with
-    task arithmetic").
+    task arithmetic"). Raises `ModelError` for a file that is missing or damaged.
     """
     old, new = _shared(network, before, prefix), _shared(network, after, prefix)
     own = network.state_dict()
@@ -32,7 +33,7 @@ def follow_grounder(network: nn.Module, before: Path, after: Path, share: float,
 def _shared(network: nn.Module, weights: Path, prefix: str) -> dict[str, Tensor]:
     """The grounder's tensors by the names that the network has for them, float32, where the shapes agree."""
     own, found = network.state_dict(), {}
-    for name, value in load_file(weights).items():
+    for name, value in read_tensors(weights).items():
         if not name.startswith(prefix):
             continue
         name = name.removeprefix(prefix)

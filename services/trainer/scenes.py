@@ -37,6 +37,7 @@ class TrainingScenes:
     """Scenes of one folder of arrays, in shuffled or given order."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.arrays = SceneArrays.open(folder)
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class TrainingScenes:
     def shuffled(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """Endless mirrored batches; every scene once before any comes again. Raises `TooFewScenes`."""
         if len(self) < size:
-            raise TooFewScenes(f"the folder holds {len(self)} scenes, and a batch needs {size}: make more")
+            raise TooFewScenes(f"{self.folder} holds {len(self)} scenes, and a batch needs {size}: make more")
         while True:
             order = rng.permutation(len(self))
             for start in range(0, len(order) - size + 1, size):

@@ -158,7 +158,7 @@ def test_what_is_missing_is_said(tmp_path: Path, arrays: Path) -> None:
     asked = ["sam", "--scenes", str(tmp_path), "--work", str(tmp_path), "--minutes", "0.1"]
     done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
     assert done.exit_code == 2
-    assert "holds no arrays of scenes: python -m services.scenes --arrays" in done.output
+    assert "holds no arrays of scenes: python -m services.scenes" in done.output
     done = CliRunner().invoke(app, ["evaluate", *asked[:-2]], env={"COLUMNS": "300"})
     assert done.exit_code == 2
     assert "does not exist: fit sam first" in done.output

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
+from typer.testing import CliRunner
 
 from services.scenes import SceneSettings, hard_negatives, make_scene, ontology, phrases, write_dataset
+from services.scenes.__main__ import app
 from services.scenes.arrays import SceneArrays, write_arrays
 
 
@@ -106,6 +108,12 @@ def test_settings_out_of_range_are_refused() -> None:
         SceneSettings(width=3)
     with pytest.raises(ValueError, match="colour_count"):
         SceneSettings.model_validate({"colour_count": 3})
+    for objects in ((-1, 3), (5, 2), (2, 256)):
+        with pytest.raises(ValueError, match="objects"):
+            SceneSettings(objects=objects)
+    for size in ((0.0, 0.3), (0.4, 0.2), (0.1, 1.5)):
+        with pytest.raises(ValueError, match="size"):
+            SceneSettings(size=size)
 
 
 def test_a_data_set_on_disk_holds_the_truth(tmp_path: Path) -> None:
@@ -156,3 +164,19 @@ def test_arrays_hold_the_same_scenes(tmp_path: Path) -> None:
         for number, (*_, x0, y0, x1, y1, _unused) in enumerate(present.tolist()):
             ys, xs = np.nonzero(ids == number + 1)
             assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == (x0, y0, x1, y1)
+
+
+def test_the_command_writes_arrays_of_small_scenes_that_are_not_all_square(tmp_path: Path) -> None:
+    asked = ["--n", "12", "--side", "64", "--out", str(tmp_path / "small")]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    arrays = SceneArrays.open(tmp_path / "small")
+    heights = {int(image.any((1, 2)).sum()) for image in arrays.images}
+    assert max(heights) == 64
+    assert len(heights) > 1
+
+
+def test_the_command_tells_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    done = CliRunner().invoke(app, ["--n", "1", "--out", str(tmp_path / "file" / "within")])
+    assert done.exit_code == 2
+    assert "cannot be written" in done.output
