@@ -20,7 +20,8 @@ from services.networks.settings import NetworkSettings
 from services.scenes import SceneSettings, make_scene
 from services.scenes.arrays import write_arrays
 from services.trainer.__main__ import Network, app, make_recipe
-from services.trainer.fitting import fit, restore_network
+from services.trainer.checkpoint import restore_network
+from services.trainer.fitting import fit
 from services.trainer.optimisation import set_rate
 from services.trainer.recipes.base import Recipe, Surroundings
 from services.trainer.scenes import Batch, TrainingScenes
@@ -185,4 +186,4 @@ def test_fewer_scenes_than_a_batch_are_refused(tmp_path: Path) -> None:
     asked = ["sam", "--scenes", str(tmp_path / "few"), "--work", str(tmp_path), "--minutes", "0.1"]
     done = CliRunner().invoke(app, ["fit", *asked], env={"COLUMNS": "300"})
     assert done.exit_code == 2
-    assert "the folder holds 3 scenes, and a batch needs 8" in done.output
+    assert "few holds 3 scenes, and a batch needs 8" in done.output

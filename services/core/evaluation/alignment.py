@@ -158,10 +158,10 @@ def _by_name(pair_set: PairSet, gold: PairSet, key: Callable[[Pair], Hashable]) 
     for name in ours.keys() & theirs.keys():
         for source, same in ((pair_set, ours[name]), (gold, theirs[name])):
             if len(same) > 1:
+                files = " and ".join(dict.fromkeys(pair.file_name for pair in same))
                 raise InvalidInput(
-                    f"{source.name} has `{same[0].phrase}` {len(same)} times, in {same[0].file_name} and "
-                    f"{same[1].file_name}, and its ids are not those of the other file: it is "
-                    "not clear which is meant"
+                    f"{source.name} has `{same[0].phrase}` {len(same)} times in {files}, and its ids are not "
+                    "those of the other file: it is not clear which is meant"
                 )
         found[theirs[name][0].id] = ours[name][0]
     return found
