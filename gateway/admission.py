@@ -10,17 +10,16 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base as Exif
 
 from gateway.sniffing import MEDIA_TYPES, sniff
 from services.core.errors import InvalidImage
+from services.core.rgb import upright_rgb
 
 # Kept as they are, when upright RGB already: what the models' decoders read directly.
 _KEPT = frozenset({"JPEG", "PNG", "WEBP"})
 _PNG_BIT_DEPTH = 24  # IHDR follows the signature: width, height, bit depth
-_SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def admit(original: bytes, limits: Limits) -> Admitted:
         _check_size(picture, limits)
         _check_frames(picture)
         kept = _decode(picture, original)
-        upright = picture if kept else _normalised(picture)
+        upright = picture if kept else upright_rgb(picture)
     except InvalidImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -130,53 +129,6 @@ def _decode(picture: Image.Image, original: bytes) -> bool:
         picture.seek(0)
     picture.load()
     return kept
-
-
-def _normalised(picture: Image.Image) -> Image.Image:
-    """A decoded picture as upright RGB."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in _SIXTEEN_BIT or upright.mode == "I":
-        return _from_sixteen_bits(upright)
-    if upright.mode == "F":
-        raise InvalidImage(
-            "it has floating-point pixels, whose range is unknown; save it with 8 or 16 bits a channel",
-            code="unsupported_depth",
-        )
-    if upright.mode in ("CMYK", "LAB"):
-        return _by_profile(upright)
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        layered = upright.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
-
-
-def _from_sixteen_bits(picture: Image.Image) -> Image.Image:
-    """The full range of 16 bits onto that of 8, rounded (Pillow's own conversion clips at 255)."""
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise InvalidImage(
-            "it has pixels beyond 16 bits, whose range is unknown; save it with 8 or 16 bits a channel",
-            code="unsupported_depth",
-        )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _by_profile(picture: Image.Image) -> Image.Image:
-    """sRGB by the embedded colour profile; without a usable one by the plain formula."""
-    profile = picture.info.get("icc_profile")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            converted = None
-        if converted is not None:
-            converted.info.pop("icc_profile", None)
-            return converted
-    return picture.convert("RGB")
 
 
 def _png(upright: Image.Image) -> bytes:

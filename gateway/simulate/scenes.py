@@ -15,15 +15,18 @@ from services.core.errors import InvalidInput
 
 
 def draw(count: int, seed: int, *, difficulty: str, side: int) -> list[TrueImage]:
-    """Scenes of the seeds `seed`.., `side` pixels square. Raises `InvalidInput` where nothing can draw."""
+    """Scenes that no bundled model was trained on, `side` pixels square; `seed` is the first one's number
+    among those. Raises `InvalidInput` where nothing can draw.
+    """
     # By name: the gateway's layer does not depend on the generator, and an installation may lack it.
     try:
         generator: Any = importlib.import_module("services.scenes")
+        first: int = importlib.import_module("services.scenes.arrays").HELD_OUT_SEEDS + seed
         pictures: Any = importlib.import_module("PIL.Image")
     except ImportError as error:
         raise InvalidInput(f"this installation cannot draw scenes ({error}); install `services`") from None
     settings = generator.SceneSettings.preset(difficulty, width=side, height=side)
-    return [_image(generator.make_scene(seed + at, settings), pictures) for at in range(count)]
+    return [_image(generator.make_scene(first + at, settings), pictures) for at in range(count)]
 
 
 def _image(scene: Any, pictures: Any) -> TrueImage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from services.core.errors import InvalidInput
-from services.networks.errors import ModelError
+from services.networks.errors import ModelError, NotFinite
 from services.networks.tensors import Answer, Request, Tensors, bytes_tensor
 
 Parsed = TypeVar("Parsed")
@@ -25,6 +26,8 @@ class BatchedModel(ABC, Generic[Parsed]):
     version: str
     told: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
     """Tensors that every answer carries beside `model`."""
+    weights: Path | None = None
+    """The file or directory that it was loaded from, for errors to name."""
 
     @abstractmethod
     def parse(self, request: Request) -> Parsed:
@@ -45,13 +48,9 @@ class BatchedModel(ABC, Generic[Parsed]):
             raise answer
 
     def require_finite(self, *values: torch.Tensor) -> None:
-        """Raise `ModelError` for NaN or infinity in what the network computed."""
+        """Raise `NotFinite` for NaN or infinity in what the network computed."""
         if not all(bool(value.isfinite().all()) for value in values):
-            raise ModelError(
-                f"{self.version} gave NaN or infinity; its weights are damaged or overflow: fetch them "
-                "again, or serve in precision float32",
-                invalid=False,
-            )
+            raise NotFinite(self.version)
 
     def answered(
         self, answer: Callable[Args, Tensors], *given: Args.args, **named: Args.kwargs
@@ -87,9 +86,10 @@ class BatchedModel(ABC, Generic[Parsed]):
         if good:
             computed = self._computed([parsed for _, parsed in good])
             for (number, _), answer in zip(good, computed, strict=True):
-                answers[number] = (
-                    answer
-                    if isinstance(answer, ModelError)
-                    else {**answer, **self.told, "model": bytes_tensor([self.version])}
-                )
+                if isinstance(answer, NotFinite):
+                    answers[number] = answer.of(self.weights)
+                elif isinstance(answer, ModelError):
+                    answers[number] = answer
+                else:
+                    answers[number] = {**answer, **self.told, "model": bytes_tensor([self.version])}
         return answers

@@ -45,31 +45,42 @@ def fingerprint(path: Path, *others: Path) -> str:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a .safetensors, .bin, .pth or .pt file, on the CPU. Raises `ModelError` naming the file
-    and the fault.
+    """The tensors of a .safetensors, .bin, .pth or .pt file, on the CPU: dense, of real numbers. Raises
+    `ModelError` naming the file and the fault.
 
     Archives of torch are mapped, not read: the largest SAM takes no memory twice.
     """
     if not path.is_file():
         raise ModelError(f"weights file {path} does not exist", invalid=False)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        )
     except pickle.UnpicklingError as fault:
         raise ModelError(
             f"{path} holds pickled code, not only tensors, or is damaged; no code was run. Save its "
             "state_dict(), or fetch it again",
             invalid=False,
         ) from fault
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as fault:
+    except MemoryError:
+        raise
+    except Exception as fault:  # torch's unpickler raises many kinds for a damaged file
         raise ModelError(
-            f"{path} is damaged or truncated ({fault}); fetch it again", invalid=False
+            f"{path} is damaged or truncated ({fault!r}); fetch it again", invalid=False
         ) from fault
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ModelError(
             f"{path} is not a state_dict of tensors; save the network's state_dict() alone", invalid=False
         )
+    for name, value in loaded.items():
+        if value.layout != torch.strided or value.is_complex() or value.is_quantized or value.is_meta:
+            raise ModelError(
+                f"{path} holds in {name} no dense tensor of real numbers, but {value.dtype} laid out as "
+                f"{value.layout}; save the network's state_dict() with plain weights",
+                invalid=False,
+            )
     return loaded
 
 

@@ -8,8 +8,9 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from services.core.rgb import upright_rgb
 from services.networks.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
@@ -17,8 +18,8 @@ MOST_PIXELS = 100_000_000
 
 
 def decode_image(encoded: bytes) -> Pixels:
-    """Upright RGB pixels uint8 [H, W, 3]. Raises `ModelError` for what is no image, truncated or too
-    large.
+    """Upright RGB pixels uint8 [H, W, 3], as the gateway would store them. Raises `ModelError` for what is no
+    image, truncated, too large or of an unknown range.
     """
     try:
         with warnings.catch_warnings():
@@ -29,7 +30,7 @@ def decode_image(encoded: bytes) -> Pixels:
                 raise ModelError(
                     f"the image has {image.width}x{image.height} pixels; at most {MOST_PIXELS} are taken"
                 )
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(upright_rgb(image))
     except UnidentifiedImageError as fault:
         raise ModelError("the image's bytes are of no known format") from fault
     except (ModelError, MemoryError):

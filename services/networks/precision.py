@@ -4,6 +4,7 @@ AVX512-BF16 is emulated and about twenty times slower than fp32, with it about t
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, Literal
 
 import torch
 
+from services.networks.errors import ModelError
+
+DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 Precision = Literal["auto", "float32", "bfloat16"]
 PLAIN_ATTENTION_UP_TO = 1024
 """Tokens. Below, with few wide heads and in bf16, a CPU is quicker without the fused kernel; in fp32 the
@@ -28,10 +32,24 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one."""
+    """`auto` is CUDA where there is one. Raises `ModelError` for a device that there is not."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    if not DEVICES.fullmatch(device):
+        raise ModelError(
+            f"TERCET_NETWORKS_DEVICE (or the parameter `device`) is {device!r}; it must be auto, cpu, cuda "
+            "or cuda:N",
+            invalid=False,
+        )
+    chosen = torch.device(device)
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if chosen.type == "cuda" and (chosen.index or 0) >= there:
+        raise ModelError(
+            f"TERCET_NETWORKS_DEVICE (or the parameter `device`) is {device}, and torch finds {there} CUDA "
+            "devices here; set auto or cpu, or look at the driver (nvidia-smi)",
+            invalid=False,
+        )
+    return chosen
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:

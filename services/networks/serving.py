@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from services.networks.batching import BatchedModel
 from services.networks.errors import ModelError
-from services.networks.settings import NetworkSettings
+from services.networks.settings import NetworkSettings, read_settings
 from services.networks.tensors import Answer, Request
 
 _LOADING = threading.Lock()
@@ -38,17 +39,19 @@ def load(name: str, settings: NetworkSettings | None = None) -> ServedModel:
     """Load a network by its name in the model repository. Raises `ModelError` naming the file at fault and
     the fix.
     """
-    settings = settings or NetworkSettings()
+    settings = settings or read_settings()
     if name not in NAMES:
         raise ModelError(f"no model is called {name!r}; known are {', '.join(NAMES)}", invalid=False)
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     with _LOADING:
-        return _loader(name)(settings)
+        model = _loader(name)(settings)
+    model.weights = settings.weights(name)
+    return model
 
 
-def _loader(name: str) -> Callable[[NetworkSettings], ServedModel]:
+def _loader(name: str) -> Callable[[NetworkSettings], BatchedModel[Any]]:
     """Imported here, so that a process that serves one network does not load the libraries of the others."""
-    loader: Callable[[NetworkSettings], ServedModel]
+    loader: Callable[[NetworkSettings], BatchedModel[Any]]
     if name == "sam":
         from services.networks.sam.served import load_served as loader
     elif name == "concept_grounder":

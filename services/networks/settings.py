@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.networks.errors import ModelError
 from services.networks.precision import Precision
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+
+PREFIX = "TERCET_NETWORKS_"
+"""Of the settings' names in the environment."""
 
 Kind = Literal["auto", "bundled", "vlm"]
 
@@ -18,7 +22,7 @@ Kind = Literal["auto", "bundled", "vlm"]
 class NetworkSettings(BaseSettings):
     """Settings of the served networks."""
 
-    model_config = SettingsConfigDict(env_prefix="TERCET_NETWORKS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     repository: Path = Field(REPOSITORY, description="model repository that holds the bundled weights")
     device: str = Field("auto", description="auto (CUDA where there is one), cpu, cuda or cuda:N")
@@ -115,3 +119,20 @@ class NetworkSettings(BaseSettings):
         """
         chosen: Path | None = getattr(self, f"{model}_weights")
         return chosen or self.repository / model / "1" / file
+
+
+def read_settings() -> NetworkSettings:
+    """The environment's. Raises `ModelError` naming the variables at fault."""
+    try:
+        return NetworkSettings()
+    except ValidationError as fault:
+        raise ModelError(f"the environment: {faults_of(fault, PREFIX)}", invalid=False) from fault
+
+
+def faults_of(refused: ValidationError, prefix: str = "") -> str:
+    """In one line each setting's name (in capitals after a prefix), what it takes and what it was."""
+    told = []
+    for fault in refused.errors():
+        name = "_".join(str(part) for part in fault["loc"])
+        told.append(f"{prefix + name.upper() if prefix else name}: {fault['msg']}, not {fault['input']!r}")
+    return "; ".join(told)

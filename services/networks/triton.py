@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from services.networks.errors import ModelError
 from services.networks.serving import ServedModel, load
-from services.networks.settings import NetworkSettings
+from services.networks.settings import NetworkSettings, faults_of, read_settings
 from services.networks.tensors import Tensors
 
 TYPES: dict[str, np.dtype[Any]] = {
@@ -32,6 +32,12 @@ TYPES: dict[str, np.dtype[Any]] = {
 
 BUNDLED = {"sam": "weights.safetensors"}
 """Bundled weights in a version folder where they are not the folder itself."""
+
+
+TRITONS_OWN = frozenset(
+    {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "TRITON_BATCH_STRATEGY_PATH", "TRITON_BATCH_DELAY"}
+)
+"""Parameters that Triton and its Python backend read."""
 
 
 def threads_a_model() -> int:
@@ -80,18 +86,27 @@ class TritonModel:
 
     def _settings(self, config: dict[str, Any], args: dict[str, str], version: Path) -> NetworkSettings:
         given = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        unknown = given.keys() - NetworkSettings.model_fields.keys() - {"weights"} - TRITONS_OWN
+        if unknown:
+            raise ModelError(
+                f"config.pbtxt of {self.network} has the parameter {min(unknown)!r}, which nobody reads; "
+                f"known are weights, {', '.join(sorted(NetworkSettings.model_fields))}",
+                invalid=False,
+            )
         weights = given.pop("weights", "")
-        known = {key: value for key, value in given.items() if key in NetworkSettings.model_fields and value}
+        known = {key: value for key, value in given.items() if key not in TRITONS_OWN and value}
         if args["model_instance_kind"] == "GPU":
             known.setdefault("device", f"cuda:{args['model_instance_device_id']}")
-        merged = {**NetworkSettings().model_dump(exclude_unset=True), **known}
+        merged = {**read_settings().model_dump(exclude_unset=True), **known}
         merged.setdefault("threads", threads_a_model())
         if weights or f"{self.network}_weights" not in merged:
             merged[f"{self.network}_weights"] = str(version / (weights or BUNDLED.get(self.network, ".")))
         try:
             return NetworkSettings.model_validate(merged)
         except ValidationError as fault:
-            raise ModelError(f"parameters of config.pbtxt: {fault}", invalid=False) from fault
+            raise ModelError(
+                f"parameters of config.pbtxt of {self.network}: {faults_of(fault)}", invalid=False
+            ) from fault
 
     def _read(self, pb: Any, request: Any) -> Tensors:
         tensors: Tensors = {}

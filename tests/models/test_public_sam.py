@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from services.core import masks as rle
 from services.networks.checkpoints import fingerprint
 from services.networks.sam.architecture import load_sam
 from services.networks.serving import ModelError, NetworkSettings, ServedModel, load
+from services.networks.settings import REPOSITORY
 from services.networks.tensors import Answer, bytes_tensor
 from tests.support.public_sam import save_pth
 
@@ -77,6 +79,16 @@ def test_vit_b_segments_as_the_reference_does_and_shows_its_hash(
     assert 0 < mine.mean() < 1
     assert (mine != expected[0]).mean() < 1e-3
     assert answer["predicted_iou"][0] == pytest.approx(np.clip(score[0], 0, 1), abs=1e-3)
+
+
+def test_the_bundled_second_look_is_not_taken_for_another_network(vit_b: Path) -> None:
+    refiner = shutil.copy(REPOSITORY / "sam" / "1" / "refiner.safetensors", vit_b.parent)
+    model = serve("vit_b", vit_b)
+    assert model.version == f"sam-vit_b-{fingerprint(vit_b)}"
+    Path(refiner).unlink()
+    tiny = REPOSITORY / "sam" / "1" / "weights.safetensors"
+    both = fingerprint(tiny, tiny.with_name("refiner.safetensors"))
+    assert serve("vit_tiny", tiny).version == f"sam-vit_tiny-{both}"
 
 
 def test_vit_b_is_not_vit_tiny(vit_b: Path) -> None:

@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from services.core import masks as rle
 from services.networks.serving import NAMES, ModelError, NetworkSettings, ServedModel, load
+from services.networks.settings import REPOSITORY
 from services.networks.tensors import Answer, bytes_tensor
 from services.scenes import Scene, SceneSettings, make_scene, phrases
 
@@ -173,6 +177,8 @@ def test_the_verifier_answers_each_task(models: dict[str, ServedModel], scene: S
         ("sam", {"boxes": np.zeros((1, 3), np.float32)}, r"\[N, 4\]"),
         ("sam", {"boxes": np.array([[1, 1, 0, 5]], np.float32)}, "width and a height"),
         ("sam", {"boxes": np.array([[np.nan, 1, 4, 5]], np.float32)}, "NaN"),
+        ("sam", {"boxes": np.array([[1, 1, 3e38, 5]], np.float32)}, r"3e\+38 pixels .* 320 x 240.*at most"),
+        ("sam", {"points": np.array([[1, -3e38, 1]], np.float32)}, r"3e\+38 pixels from the origin"),
         ("sam", {"points": np.array([[1, 1, 7]], np.float32)}, "label"),
         ("sam", {"mask_input": bytes_tensor([b"abc"])}, "clicks or the box"),
         ("sam", {"points": np.ones((1, 3), np.float32), "mask_input": bytes_tensor([b"123"])}, "RLE"),
@@ -232,6 +238,26 @@ def test_a_batch_answers_as_single_requests_do(models: dict[str, ServedModel], s
         assert not isinstance(batched, ModelError)
         assert not isinstance(alone, ModelError)
         np.testing.assert_allclose(batched["presence"], alone["presence"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("sam/1/weights", "mask_decoder.output_hypernetworks_mlps.0.layers.2.weight"),
+        ("sam/1/refiner", "exit.weight"),
+        ("concept_proposer/1/model", "lm_head.weight"),
+        ("verifier/1/weights", "heads.nv.weight"),
+    ],
+)
+def test_weights_that_overflow_name_where_they_are(tmp_path: Path, name: str, weight: str) -> None:
+    model = name.partition("/")[0]
+    shutil.copytree(REPOSITORY / model, tmp_path / model)
+    tensors = load_file(tmp_path / f"{name}.safetensors")
+    tensors[weight] = torch.full_like(tensors[weight], 3e38, dtype=torch.float32)
+    save_file(tensors, tmp_path / f"{name}.safetensors", metadata={"format": "pt"})
+    served = load(model, NetworkSettings(repository=tmp_path, threads=2, precision="float32"))
+    with pytest.raises(ModelError, match=rf"NaN or infinity; its weights in {tmp_path}/{model}/1.*again"):
+        served.warm_up()
 
 
 def test_missing_weights_name_the_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ the layouts of older directories are taken.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from services.networks.vlm.verifier import VlmVerifier
 from tests.support.vlm_directories import make_llava, make_mllama, make_qwen2_vl
 
 Spoil = Callable[[Path], Any]
+NO_TOKENS = '{"added_tokens": [1]}'
 
 
 def settings(folder: Path, **more: Any) -> NetworkSettings:
@@ -94,6 +96,11 @@ def drop_one(tensors: dict[str, torch.Tensor]) -> None:
         (remove("model.safetensors"), r"holds no weights"),
         (truncate, r"model.safetensors is damaged or truncated .*fetch it again"),
         (retouch(break_one), r"holds NaN or infinity in .*q_proj.weight; fetch it again"),
+        (
+            edit("config.json", lambda c: c["text_config"].update(intermediate_size=48)),
+            r"has weights of another qwen2_vl, the first is .* has shape \(.*\), not \(.*config.json belongs",
+        ),
+        (write("tokenizer.json", NO_TOKENS), r"the processor of .* cannot be loaded"),
         (retouch(drop_one), r"lacks weights of its qwen2_vl, the first is .*q_proj.weight"),
         (write("config.json", "{"), r"config.json is not (a )?JSON"),
         (
@@ -109,7 +116,11 @@ def drop_one(tensors: dict[str, torch.Tensor]) -> None:
         (write("chat_template.jinja", "{% for"), r"the chat template of .* fails"),
         (
             write("tercet.json", '{"temperatures": {"mv": 0}}'),
-            r"tercet.json: temperatures must be numbers above 0",
+            r"tercet.json: the temperature of mv must be a number from 0.001 to 1000, not 0",
+        ),
+        (
+            write("tercet.json", '{"temperatures": {"nv": 1e-320}}'),
+            r"tercet.json: the temperature of nv must be a number from 0.001 to 1000, not 1e-320",
         ),
         (
             write("tercet.json", '{"temperatures": {"xv": 1}}'),
@@ -128,8 +139,41 @@ def test_a_spoilt_directory_is_refused_with_file_and_fix(folder: Path, spoil: Sp
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="does not exist"):
-        load("verifier", settings(tmp_path / "none", verifier="vlm"))
+    for kind in ("vlm", "bundled", "auto"):
+        for name in ("verifier", "concept_proposer"):
+            with pytest.raises(ModelError, match=r"/none does not exist; name the model's whole directory"):
+                load(name, settings(tmp_path / "none", verifier=kind, concept_proposer=kind))
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"/file is a file, not a directory"):
+        load("verifier", settings(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("verifier", write("tokenizer.json", "{"), r"the tokenizer of .* cannot be loaded"),
+        ("verifier", write("tokenizer.json", NO_TOKENS), r"the tokenizer of .* cannot be loaded"),
+        ("verifier", remove("tokenizer.json"), r"has no tokenizer .*copy the whole"),
+        ("verifier", write("tercet.json", '{"temperatures": {"mv": "x"}}'), r"temperature of mv .*, not 'x'"),
+        ("verifier", write("tercet.json", '{"temperatures": {"ev": 1e-320}}'), r"temperature of ev .*1e-320"),
+        ("concept_proposer", write("tokenizer.json", "{"), r"tokenizer.json is not a JSON object"),
+        ("concept_proposer", write("tokenizer.json", NO_TOKENS), r"has no processor_config.json"),
+        (
+            "concept_proposer",
+            write("tercet.json", '{"phrase_threshold": "x"}'),
+            r"tercet.json: phrase_threshold must be a number from 0 to 1, not 'x'",
+        ),
+    ],
+)
+def test_a_spoilt_copy_of_the_bundled_is_refused_with_file_and_fix(
+    tmp_path: Path, name: str, spoil: Spoil, message: str
+) -> None:
+    folder = shutil.copytree(REPOSITORY / name / "1", tmp_path / "copy")
+    spoil(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        load(name, settings(folder))
+    assert str(folder) in str(caught.value)
+    assert not caught.value.invalid
 
 
 def test_letters_of_several_tokens_cannot_verify(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from PIL import Image
 from segment_anything.modeling import Sam
 from transformers import Owlv2ImageProcessor
 
+from gateway.admission import Limits, admit
 from services.networks.errors import ModelError
 from services.networks.geometry import paired_iou, suppress
 from services.networks.grounder.architecture import box_corners, build_tiny, phrase_logits, token_features
 from services.networks.images import decode_image, fit_longest_side, pad_square
-from services.networks.precision import choose_attention, choose_dtype
+from services.networks.precision import choose_attention, choose_device, choose_dtype
 from services.networks.proposer.decoding import Written
 from services.networks.proposer.language import confused_with, write
 from services.networks.sam.architecture import build_vit_tiny
@@ -132,6 +133,56 @@ def test_an_image_is_turned_upright() -> None:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", exif=exif)
     assert decode_image(buffer.getvalue()).shape == (50, 40, 3)
+
+
+def sixteen_bits() -> Image.Image:
+    return Image.fromarray(np.linspace(0, 65535, 40 * 24).astype(np.uint16).reshape(24, 40))
+
+
+def see_through() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 4), np.uint8)
+    return Image.fromarray(pixels, "RGBA")
+
+
+@pytest.mark.parametrize(
+    ("picture", "format_"),
+    [
+        (sixteen_bits(), "PNG"),
+        (sixteen_bits().convert("I"), "TIFF"),
+        (see_through(), "PNG"),
+        (see_through().convert("LA"), "PNG"),
+        (see_through().convert("CMYK"), "JPEG"),
+    ],
+    ids=["16 bits", "16 bits in 32", "alpha", "grey alpha", "CMYK"],
+)
+def test_a_picture_sent_straight_is_seen_as_the_gateway_stores_it(picture: Image.Image, format_: str) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, format_)
+    stored = admit(buffer.getvalue(), Limits(bytes=100_000, pixels=10_000, side=1_000)).content
+    seen = decode_image(buffer.getvalue())
+    assert np.array_equal(seen, np.asarray(Image.open(io.BytesIO(stored))))
+    assert len(np.unique(seen)) > 50
+
+
+def test_pixels_of_an_unknown_range_are_refused() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(buffer, "TIFF")
+    with pytest.raises(ModelError, match=r"floating-point pixels.*save it with 8 or 16 bits"):
+        decode_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "", "meta"])
+def test_a_device_that_does_not_exist_is_refused_with_the_choices(device: str) -> None:
+    with pytest.raises(ModelError, match=r"TERCET_NETWORKS_DEVICE.*auto, cpu, cuda or cuda:N") as caught:
+        choose_device(device)
+    assert not caught.value.invalid
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with pytest.raises(ModelError, match=f"cuda:{there}, and torch finds {there} CUDA devices"):
+        choose_device(f"cuda:{there}")
+    assert choose_device("cpu") == torch.device("cpu")
 
 
 def test_attention_is_plain_only_in_bf16_on_a_cpu_and_over_few_tokens() -> None:

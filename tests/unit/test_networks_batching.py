@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,5 +53,7 @@ def test_an_error_of_the_batch_fails_the_request_at_fault_alone() -> None:
 
 
 def test_a_model_that_fails_its_warm_up_says_so() -> None:
-    with pytest.raises(ModelError, match="NaN or infinity"):
-        Halves().warm_up()
+    model = Halves()
+    model.weights = Path("/models/halves")
+    with pytest.raises(ModelError, match=r"infinity; its weights in /models/halves are.*fetch them again"):
+        model.warm_up()

@@ -66,6 +66,26 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     assert not caught.value.invalid
 
 
+@pytest.mark.parametrize("content", [b".", b"h\x05.", b"(lp0\n.", b"<!DOCTYPE html>", b""])
+def test_whatever_torch_raises_the_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"w\.pth .*damaged.*fetch it again") as caught:
+        read_tensors(path)
+    assert not caught.value.invalid
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+@pytest.mark.parametrize("kind", ["sparse", "complex"])
+def test_weights_that_are_no_plain_numbers_are_refused(tmp_path: Path, kind: str) -> None:
+    weight = torch.eye(2, 3)
+    odd = weight.to_sparse() if kind == "sparse" else weight.to(torch.complex64)
+    torch.save({"weight": odd, "bias": torch.zeros(2)}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=rf"w\.pth holds in weight no dense tensor .*{kind}") as caught:
+        load_into(small(), tmp_path / "w.pth")
+    assert not caught.value.invalid
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.pth does not exist"):
         read_tensors(tmp_path / "none.pth")

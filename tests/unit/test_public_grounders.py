@@ -5,6 +5,7 @@ cannot serve is refused with the file and the fix.
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -68,13 +69,20 @@ def presence_of(best: np.ndarray[Any, Any], threshold: float) -> np.ndarray[Any,
     return np.asarray(odds / (1 + odds))
 
 
+def clipped_to(
+    boxes: np.ndarray[Any, Any], size: tuple[int, int]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """What of the boxes [Q, 4] lies in the image, and of which that is a pixel wide and high."""
+    height, width = size
+    clipped = np.clip(boxes, 0, [width, height, width, height])
+    return clipped, ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(1)
+
+
 def assert_same_detections(
     answer: Answer, chances: np.ndarray[Any, Any], boxes: np.ndarray[Any, Any], size: tuple[int, int]
 ) -> None:
     """Every answered box is one of these [Q, 4] with its score of these [P, Q]; none of the best is lost."""
-    height, width = size
-    clipped = np.clip(boxes, 0, [width, height, width, height])
-    solid = ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(1)
+    clipped, solid = clipped_to(boxes, size)
     assert len(answer["scores"]) >= len(chances)
     for phrase, score, box in zip(answer["phrase_index"], answer["scores"], corners(answer), strict=True):
         distance = np.abs(clipped - box).max(1) + 100 * np.abs(chances[phrase] - score)
@@ -153,7 +161,8 @@ def test_grounding_dino_answers_as_transformers_does(folders: dict[str, Path]) -
     boxes = torch.cat([centre - extent / 2, centre + extent / 2], 1).numpy() * [90, 60, 90, 60]
     assert chances.std() > 0.01
     assert_same_detections(answer, chances, boxes, (60, 90))
-    np.testing.assert_allclose(answer["presence"], presence_of(chances.max(1), 0.25), atol=1e-3)
+    seen = chances[:, clipped_to(boxes, (60, 90))[1]]
+    np.testing.assert_allclose(answer["presence"], presence_of(seen.max(1), 0.25), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", SAVERS)
@@ -225,8 +234,59 @@ def test_a_fitted_presence_and_threshold_are_read(folders: dict[str, Path], tmp_
     lower = ask(serve(folder, grounder_threshold=0.1), picture(), PHRASES)
     assert len(lower["scores"]) > len(answer["scores"])
     (folder / "tercet.json").write_text('{"nms": "much"}')
-    with pytest.raises(ModelError, match=r"tercet\.json makes no sense"):
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ('{"nms": "much"}', "nms must be a number from 0 to 1, not 'much'"),
+        ('{"score_threshold": 2}', "score_threshold must be a number from 0 to 1, not 2"),
+        ('{"presence_scale": NaN}', "presence_scale must be a number .*, not nan"),
+        ('{"presence_shift": Infinity}', "presence_shift must be a number .*, not inf"),
+        ('{"prompt": "{thing}"}', r"the prompt '\{thing\}' has a field other than \{phrase\}"),
+        ("[]", "is not a JSON object"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(
+    folders: dict[str, Path], tmp_path: Path, told: str, reason: str
+) -> None:
+    folder = shutil.copytree(folders["owlv2"], tmp_path / "model")
+    (folder / "tercet.json").write_text(told)
+    with pytest.raises(ModelError, match=rf"model/tercet\.json:? {reason}") as caught:
         serve(folder)
+    assert not caught.value.invalid
+
+
+def test_a_calibration_does_not_change_how_a_public_network_sees(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders["owlv2"], tmp_path / "model")
+    processor = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    plain = ask(serve(folder), picture(), PHRASES, 0.0)
+    (folder / "tercet.json").write_text('{"name": "ours"}')
+    named = ask(serve(folder), picture(), PHRASES, 0.0)
+    np.testing.assert_array_equal(plain["scores"], named["scores"])
+
+
+@pytest.mark.parametrize("name", SAVERS)
+def test_a_phrase_that_no_box_shows_is_not_present(folders: dict[str, Path], name: str) -> None:
+    model = serve(folders[name])
+    for size in ((1, 1), (1, 40), (33, 1), (90, 60)):
+        answer = ask(model, picture(*size), PHRASES, 0.0)
+        for phrase, presence in enumerate(answer["presence"]):
+            assert (phrase in answer["phrase_index"]) == (presence > 0), size
+
+
+def test_a_special_token_within_a_phrase_is_text(folders: dict[str, Path]) -> None:
+    owl = serve(folders["owlv2"])
+    presence = ask(owl, picture(), ["bus<|endoftext|> red cup", "bus"])["presence"]
+    assert presence[0] != pytest.approx(presence[1], abs=1e-6)
+    phrases = ["red [SEP] bus", "[CLS] cup", "[MASK] [PAD] car"]
+    dino: Any = serve(folders["grounding-dino"])
+    parsed = dino.parse({"image": bytes_tensor([picture()]), "phrases": bytes_tensor(phrases)})
+    assert not {0, 101, 102, 103} & {token for phrase in parsed.phrases for token in phrase}
+    assert ask(dino, picture(), phrases)["presence"].shape == (3,)
 
 
 def truncate(folder: Path) -> None:
@@ -252,6 +312,12 @@ def lose_weights(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def resize(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["intermediate_size"] = 48
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "does not exist"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json.*copy the whole"),
@@ -273,6 +339,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "not a number": (spoil, "holds NaN or infinity in .*fetch it again"),
     "pickled code": (pickle_code, r"pytorch_model\.bin holds pickled code.*no code was run"),
     "lost weights": (lose_weights, "lacks weights of its .*the first is"),
+    "other sizes": (resize, r"another .*the first is .* has shape \(64.*\), not \(48.*config\.json belongs"),
 }
 
 
@@ -313,6 +380,6 @@ def test_logits_that_overflow_fail_the_request_and_the_warm_up(
     (answer,) = model.execute([{"image": bytes_tensor([picture()]), "phrases": bytes_tensor(["bus"])}])
     assert isinstance(answer, ModelError)
     assert not answer.invalid
-    assert re.match(rf"{name}-[0-9a-f]{{8}} gave NaN or infinity; its weights", str(answer))
+    assert re.match(rf"{name}-[0-9a-f]{{8}} gave NaN or infinity; its weights in {folder} are", str(answer))
     with pytest.raises(ModelError, match="NaN or infinity"):
         model.warm_up()

@@ -119,6 +119,14 @@ def test_phrases_keep_their_order_lose_repeats_and_negatives_are_never_phrases(
         ('["a", ...]', ["a"], "comments"),
         ('["a", … ]', ["a"], "comments"),
         ('{"a": ["b"}', {"a": ["b"]}, "brackets"),
+        ('{"a": ["b"}, "c": ["d"]}', {"a": ["b"], "c": ["d"]}, "brackets"),
+        ('{"a": [{"d": "e"], {"d": "f"}]}', {"a": [{"d": "e"}, {"d": "f"}]}, "brackets"),
+        ('{"a": [{"d": "e"], "c": ["f"]}', {"a": [{"d": "e"}], "c": ["f"]}, "brackets"),
+        ('{"a": ["b"}, "c"], "d": 1}', {"a": ["b", "c"], "d": 1}, "brackets"),
+        ('{"a": ["b"]], "c": ["d"]}', {"a": ["b"], "c": ["d"]}, "brackets"),
+        ('{"a": ["b"}}', {"a": ["b"]}, "brackets"),
+        ('{"a": ["b"}]}', {"a": ["b"]}, "brackets"),
+        ('[{"a": ["b"}, {"a": ["c"]}]', [{"a": ["b"]}, {"a": ["c"]}], "brackets"),
         ('["a\nb"]', ["a\nb"], "escapes"),
         ('["a", "b', ["a"], "truncated"),
         ('{"a": ["b", {"c": "d", "e', {"a": ["b", {"c": "d"}]}, "truncated"),
@@ -157,6 +165,14 @@ def test_the_same_answer_however_it_is_dressed(written: str, repairs: tuple[str,
     assert said(reading) == ["red bus", "traffic light"]
     assert denied(reading) == [("red truck", "red bus")]
     assert reading.repairs == repairs
+
+
+def test_a_wrong_bracket_loses_no_negatives() -> None:
+    for written in (GOOD.replace('"]', '"}'), GOOD.replace('"]', '"]]'), GOOD.replace('"}]', '"]]')):
+        reading = read_answer(written)
+        assert said(reading) == ["red bus", "traffic light"]
+        assert denied(reading) == [("red truck", "red bus")]
+        assert reading.repairs == ("brackets",)
 
 
 def test_entries_may_be_strings_or_objects_and_are_normalised() -> None:

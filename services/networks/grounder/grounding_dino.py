@@ -97,7 +97,9 @@ class ServedGroundingDino(BatchedModel[Question]):
         phrases, threshold = read_phrases(request, self._extra.threshold)
         wrapped = [self._extra.prompt.format(phrase=phrase).lower() for phrase in phrases]
         clean = [DELIMITERS.sub(" ", text) for text in wrapped]
-        tokens = self._tokenizer(clean, add_special_tokens=False)["input_ids"] if clean else []
+        # A `[SEP]` within a phrase is text too: as a token it would end the phrase.
+        read = self._tokenizer(clean, add_special_tokens=False, split_special_tokens=True) if clean else {}
+        tokens = read.get("input_ids", [])
         for phrase, ids in zip(phrases, tokens, strict=True):
             if not ids:
                 raise ModelError(f"the phrase {phrase!r} has no words")
@@ -118,12 +120,12 @@ class ServedGroundingDino(BatchedModel[Question]):
         image = self._processor(
             images=np.array(question.pixels), input_data_format="channels_last", return_tensors="pt"
         ).to(self._device)
-        scale, shift = self._extra.presence
         for text in write_texts(question.phrases, self._longest):
             chances, corners = self._detect(image, text)
             boxes, solid = clip_corners(corners, width, height, (height, width))
-            for chance in chances:
-                presence.append(float(torch.sigmoid(scale * torch.logit(chance.amax(), 1e-6) + shift)))
+            presences = self._extra.presence_of(torch.logit(chances.T, 1e-6), solid)
+            for chance, there in zip(chances, presences.tolist(), strict=True):
+                presence.append(there)
                 worth = ((chance >= max(question.threshold, 1e-6)) & solid).nonzero()[:, 0]
                 kept = worth[suppress(boxes[worth], chance[worth], self._extra.nms)]
                 index += [len(presence) - 1] * len(kept)

@@ -15,7 +15,13 @@ from torch import Tensor
 from services.networks.errors import ModelError
 from services.networks.grounder.architecture import StemmedOwlv2
 from services.networks.images import Pixels, fit_longest_side, pad_square
-from services.networks.pretrained import load_image_processor, load_network, load_tokenizer, read_json
+from services.networks.pretrained import (
+    load_image_processor,
+    load_network,
+    load_tokenizer,
+    number_of,
+    read_json,
+)
 
 EXTRA = "tercet.json"
 THRESHOLD = 0.2
@@ -53,24 +59,36 @@ class Extra:
         """Of a folder, with these defaults; `chosen` is a threshold that overrides the folder's. Raises
         `ModelError` for a value that makes no sense.
         """
-        extra = read_json(folder / EXTRA)
+        path = folder / EXTRA
+        extra = read_json(path)
+        own = number_of(path, extra, "score_threshold", threshold, least=0, most=1)
+        limit = own if chosen is None else chosen
+        odds = math.log(max(limit, 1e-4)) - math.log(max(1 - limit, 1e-4))
+        wrap = str(extra.get("prompt", prompt))
         try:
-            limit = float(extra.get("score_threshold", threshold)) if chosen is None else chosen
-            odds = math.log(max(limit, 1e-4)) - math.log(max(1 - limit, 1e-4))
-            wrap = str(extra.get("prompt", prompt))
             wrap.format(phrase="bus")
-            return cls(
-                name=str(extra.get("name", name)),
-                prompt=wrap,
-                threshold=limit,
-                nms=float(extra.get("nms", nms)),
-                presence=(
-                    float(extra.get("presence_scale", 1.0)),
-                    float(extra.get("presence_shift", -odds)),
-                ),
-            )
-        except (TypeError, ValueError, KeyError, IndexError) as fault:
-            raise ModelError(f"{folder / EXTRA} makes no sense: {fault!r}", invalid=False) from fault
+        except (AttributeError, ValueError, LookupError) as fault:
+            raise ModelError(
+                f"{path}: the prompt {wrap!r} has a field other than {{phrase}} ({fault!r})", invalid=False
+            ) from fault
+        return cls(
+            name=str(extra.get("name", name)),
+            prompt=wrap,
+            threshold=limit,
+            nms=number_of(path, extra, "nms", nms, least=0, most=1),
+            presence=(
+                number_of(path, extra, "presence_scale", 1.0, least=1e-3, most=1e3),
+                number_of(path, extra, "presence_shift", -odds, least=-1e3, most=1e3),
+            ),
+        )
+
+    def presence_of(self, logits: Tensor, solid: Tensor) -> Tensor:
+        """Presence [P] for logits [N, P] of N boxes, of which the `solid` [N] show in the image; 0 where none
+        does, since nothing of the phrase can then be pointed at.
+        """
+        scale, shift = self.presence
+        best = logits.masked_fill(~solid[:, None], -torch.inf).amax(0)
+        return torch.sigmoid(scale * best + shift)
 
 
 @dataclass(frozen=True)
@@ -86,11 +104,11 @@ class Grounder:
 def load_grounder(folder: Path, threshold: float | None = None) -> Grounder:
     """Load a directory. Raises `ModelError` naming what is missing or of another architecture.
 
-    A directory trained here (it has a `tercet.json`) was trained with Pillow's resizing, which is quick; a
+    A network trained here (it has a convolutional stem) was trained with Pillow's resizing, which is quick; a
     public one has its images prepared by its own processor.
     """
     network = load_network(StemmedOwlv2, folder, "owlv2")
-    ours = (folder / EXTRA).exists()
+    ours = bool(getattr(network.config.vision_config, "conv_stem", None))
     side = int(network.config.vision_config.image_size)
     return Grounder(
         network=network,

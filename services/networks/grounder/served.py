@@ -19,7 +19,7 @@ from services.networks.grounder.loading import Grounder, load_grounder
 from services.networks.grounder.questions import answer_boxes, blank_question, clip_corners, read_phrases
 from services.networks.images import content_hash, decode_image
 from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
-from services.networks.pretrained import architecture_of
+from services.networks.pretrained import architecture_of, padded_tokens
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, read_one
 
@@ -108,13 +108,8 @@ class ServedGrounder(BatchedModel[Question]):
         fresh = sorted(looked_up.keys() - kept.keys())
         if fresh:
             length = self._network.config.text_config.max_position_embeddings
-            tokens = self._grounder.tokenizer(
-                [self._extra.prompt.format(phrase=phrase) for phrase in fresh],
-                padding="max_length",
-                max_length=length,
-                truncation=True,
-                return_tensors="pt",
-            )
+            texts = [self._extra.prompt.format(phrase=phrase) for phrase in fresh]
+            tokens = padded_tokens(self._grounder.tokenizer, texts, length)
             with autocast(self._device, self._dtype):
                 queries = embed_phrases(
                     self._network,
@@ -136,8 +131,7 @@ class ServedGrounder(BatchedModel[Question]):
             with autocast(self._device, self._dtype):
                 logits = phrase_logits(self._network, tokens[None], self._embed(question.phrases))[0]
             self.require_finite(logits)
-            scale, shift = self._extra.presence
-            presence = torch.sigmoid(scale * logits.amax(0) + shift).tolist()
+            presence = self._extra.presence_of(logits, solid).tolist()
             chances = torch.sigmoid(logits) * solid[:, None]
             enough = chances >= max(question.threshold, 1e-6)
             for number in enough.any(0).nonzero()[:, 0].tolist():

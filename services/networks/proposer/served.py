@@ -18,7 +18,7 @@ from services.networks.checkpoints import fingerprint
 from services.networks.errors import ModelError
 from services.networks.images import decode_image, fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
-from services.networks.pretrained import load_directory, read_json
+from services.networks.pretrained import load_directory, number_of, read_json
 from services.networks.proposer.architecture import IMAGE_TOKENS, StemmedLlava, embed_image
 from services.networks.proposer.decoding import Marks, Written, decode
 from services.networks.proposer.language import MOST_WORDS, NEGATIVES, SEPARATOR, confused_with
@@ -83,11 +83,7 @@ class ServedProposer(BatchedModel[Look]):
         phrases, negatives = max(look.phrases for look in batch), max(look.negatives for look in batch)
         with autocast(self._device, self._dtype):
             images = embed_image(self._network, pixels)
-            if not bool(images.isfinite().all()):
-                fault = ModelError(
-                    f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False
-                )
-                return [fault] * len(batch)
+            self.require_finite(images)
             written = decode(
                 self._network,
                 images,
@@ -96,7 +92,7 @@ class ServedProposer(BatchedModel[Look]):
                 negatives,
                 min(4 * (phrases + negatives) + 2, MOST_WORDS_WRITTEN),
             )
-        return [self._answer(look, state) for look, state in zip(batch, written, strict=True)]
+        return [self.answered(self._answer, *told) for told in zip(batch, written, strict=True)]
 
     def warm_up(self) -> None:
         buffer = io.BytesIO()
@@ -123,6 +119,7 @@ class ServedProposer(BatchedModel[Look]):
         return dict(list(texts.items())[:most])
 
     def _answer(self, look: Look, state: Written) -> Tensors:
+        self.require_finite(torch.tensor([worth for _, worth in (*state.phrases, *state.negatives)]))
         said = self._texts(state.phrases, LIMIT)
         sure = [(text, worth) for text, worth in said.items() if worth >= self._threshold]
         phrases = dict(sure[: look.phrases])
@@ -149,11 +146,12 @@ def load_served(settings: NetworkSettings) -> BatchedModel[Any]:
     network, tokenizer = load_directory(StemmedLlava, folder, "llava")
     device = choose_device(settings.device)
     extra = read_json(folder / "tercet.json")
+    threshold = number_of(folder / "tercet.json", extra, "phrase_threshold", 0.0, least=0, most=1)
     return ServedProposer(
         network,
         tokenizer,
         f"{extra.get('name', 'llava')}-{fingerprint(folder)}",
         device,
         choose_dtype(settings.precision, device),
-        float(extra.get("phrase_threshold", 0.0)),
+        threshold,
     )

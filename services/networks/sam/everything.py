@@ -11,7 +11,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from services.networks.errors import ModelError
+from services.networks.errors import NotFinite
 from services.networks.sam.decoding import DecodedTokens, embed_prompts
 from services.networks.sam.postprocessing import Frame, MaskRecords, mask_records
 from services.networks.sam.suppression import suppress_boxes, suppress_masks
@@ -79,7 +79,7 @@ def segment_everything(
     records of `SamAutomaticMaskGenerator.generate` without crops. Masks whose predicted IoU is too low are
     not upscaled.
 
-    Raises `ModelError` if the network's output is not finite.
+    Raises `NotFinite` if the network's output is not finite.
     """
     device = sam.device
     places = torch.from_numpy(points * np.array(frame.scale))[:, None].to(device)
@@ -91,7 +91,7 @@ def segment_everything(
         tokens = decoder.decode(sparse)
         scores = tokens.predicted_iou[:, MULTIMASK].float()
         if not bool(scores.isfinite().all()):
-            raise ModelError("SAM predicts an IoU of NaN or infinity: its weights are unfit", invalid=False)
+            raise NotFinite("SAM's mask decoder")
         good = scores > limits.predicted_iou
         rows = good.any(1).nonzero()[:, 0]
         if not len(rows):

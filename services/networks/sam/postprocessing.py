@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from services.networks.errors import ModelError
+from services.networks.errors import NotFinite
 from services.networks.sam import resampling, tracing
 
 MASK_THRESHOLD = 0.0
@@ -93,7 +93,7 @@ def mask_records(logits: Tensor, frame: Frame) -> MaskRecords:
     """The masks of logits [N, h, w], equal to the bit with segment-anything's on the same device. Those of
     the CPU are traced where torch interpolates as `tracing` does (see `traceable`), else made at full size.
 
-    Raises `ModelError` if a logit is not finite.
+    Raises `NotFinite` if a logit is not finite.
     """
     if not len(logits):
         return MaskRecords.joined([])
@@ -162,7 +162,7 @@ def rendered_records(logits: Tensor, frame: Frame) -> MaskRecords:
 
 def _rendered(logits: Tensor, frame: Frame) -> MaskRecords:
     if not bool(logits.isfinite().all()):
-        raise _not_finite()
+        raise NotFinite("SAM's mask decoder")
     full = full_size_logits(logits, frame)
     outer, inner = ((full > float(level)).sum((1, 2)) for level in LEVELS[[0, 2]])
     masks = full > MASK_THRESHOLD
@@ -195,7 +195,7 @@ def _records(
     runs: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], figures: npt.NDArray[np.int64]
 ) -> MaskRecords:
     if (figures[:, 1] < 0).any():
-        raise _not_finite()
+        raise NotFinite("SAM's mask decoder")
     text = runs.tobytes()
     begins = [0, *ends.tolist()]
     outer, areas, inner = figures[:, :3].T
@@ -205,14 +205,6 @@ def _records(
         figures[:, 3:].astype(np.float32),
         np.ascontiguousarray(areas),
         stability,
-    )
-
-
-def _not_finite() -> ModelError:
-    return ModelError(
-        "SAM's mask decoder gave NaN or infinity: its weights are unfit, or float32 is needed "
-        "(TERCET_NETWORKS_PRECISION=float32)",
-        invalid=False,
     )
 
 

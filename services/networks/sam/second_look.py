@@ -11,7 +11,7 @@ from torch import Tensor
 
 from services.core import masks as rle
 from services.networks.checkpoints import load_into
-from services.networks.errors import ModelError
+from services.networks.errors import NotFinite
 from services.networks.precision import autocast
 from services.networks.sam.pictures import Picture
 from services.networks.sam.postprocessing import MASK_THRESHOLD, STABILITY_OFFSET, MaskRecords
@@ -19,10 +19,12 @@ from services.networks.sam.refining import Prompted, Refiner, crop, mask_boxes, 
 
 
 class SecondLook:
-    """Draws the masks of boxes and clicks again. `refiner` is on its device and computes in `dtype`."""
+    """Draws the masks of boxes and clicks again. `refiner` is on its device and computes in `dtype`; it was
+    loaded from `weights`.
+    """
 
-    def __init__(self, refiner: Refiner, dtype: torch.dtype) -> None:
-        self._refiner, self._dtype = refiner, dtype
+    def __init__(self, refiner: Refiner, dtype: torch.dtype, weights: Path | None = None) -> None:
+        self._refiner, self._dtype, self._weights = refiner, dtype, weights
 
     def __call__(
         self,
@@ -34,7 +36,7 @@ class SecondLook:
         """Masks and their predicted IoU float32 [N] for SAM's logits [N, h, w], whose prompts were boxes xywh
         [N, 4], clicks x y label [N, P, 3] or both, in pixels of the image.
 
-        Raises `ModelError` for what is not finite.
+        Raises `NotFinite`.
         """
         prompted = _prompted(picture, logits, boxes, clicks)
         windows = prompted.windows()
@@ -44,11 +46,7 @@ class SecondLook:
         with autocast(logits.device, self._dtype):
             refined, scores = refine(self._refiner, crops)
         if not bool(refined.isfinite().all()):
-            raise ModelError(
-                "SAM's refiner gave NaN or infinity: its weights are unfit, or float32 is needed "
-                "(TERCET_NETWORKS_PRECISION=float32)",
-                invalid=False,
-            )
+            raise NotFinite("SAM's refiner", self._weights)
         return window_records(refined, windows, frame.height, frame.width), scores.float().cpu().numpy()
 
 

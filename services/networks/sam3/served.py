@@ -24,6 +24,7 @@ from services.networks.errors import ModelError
 from services.networks.grounder.questions import blank_question, read_phrases
 from services.networks.images import Pixels, content_hash, decode_image
 from services.networks.precision import autocast, choose_dtype
+from services.networks.pretrained import padded_tokens
 from services.networks.sam3.loading import TEXT_LENGTH, Sam3, load_directory
 from services.networks.sam3.masks import record
 from services.networks.settings import NetworkSettings
@@ -132,13 +133,8 @@ class ServedSam3(BatchedModel[Question]):
         fresh = sorted(phrases - found.keys())
         for start in range(0, len(fresh), 4 * self._at_once):
             some = fresh[start : start + 4 * self._at_once]
-            tokens = self._sam3.tokenizer(
-                [self._sam3.extra.prompt.format(phrase=phrase) for phrase in some],
-                padding="max_length",
-                max_length=TEXT_LENGTH,
-                truncation=True,
-                return_tensors="pt",
-            ).to(self._device)
+            texts = [self._sam3.extra.prompt.format(phrase=phrase) for phrase in some]
+            tokens = padded_tokens(self._sam3.tokenizer, texts, TEXT_LENGTH).to(self._device)
             with autocast(self._device, self._dtype):
                 read = self._network.get_text_features(
                     input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoTokenizer
 
 from services.core import masks as rle
 from services.core.kept import Kept
@@ -24,6 +22,7 @@ from services.networks.errors import ModelError
 from services.networks.grounder.architecture import SERVED_SIDE, TINY_PATCH
 from services.networks.images import fit_longest_side, pad_square
 from services.networks.precision import autocast, choose_attention, choose_device, choose_dtype
+from services.networks.pretrained import load_tokenizer, padded_tokens, read_json, require_directory
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor
 from services.networks.verifier.architecture import (
@@ -39,6 +38,7 @@ from services.networks.verifier.architecture import (
 from services.networks.verifier.cases import Case, read_case
 from services.networks.verifier.score import read_tables
 from services.networks.verifier.shortcut import answer, laid
+from services.networks.verifier.temperatures import read_temperatures
 from services.networks.verifier.views import mask_crops, mask_sheet
 from services.networks.vlm.selection import serves_vlm
 
@@ -87,14 +87,13 @@ class ServedVerifier(BatchedModel[Case]):
                     if case.task == "mv"
                     else self._judge_phrases(case, whole.get(case.digest), *asked)
                 )
-            if not bool(logits.isfinite().all()):
-                answers.append(
-                    ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
-                )
-                continue
-            chances = torch.softmax(logits / self._temperatures.get(case.task, 1.0), -1)
-            answers.append({"probabilities": chances.cpu().numpy().astype(np.float32)})
+            answers.append(self.answered(self._answer, case, logits))
         return answers
+
+    def _answer(self, case: Case, logits: Tensor) -> Tensors:
+        self.require_finite(logits)
+        chances = torch.softmax(logits / self._temperatures[case.task], -1)
+        return {"probabilities": chances.cpu().numpy().astype(np.float32)}
 
     def warm_up(self) -> None:
         buffer = io.BytesIO()
@@ -114,13 +113,7 @@ class ServedVerifier(BatchedModel[Case]):
         if not phrases:
             none = torch.zeros(0, QUESTION_LENGTH, dtype=torch.long, device=self._device)
             return none, none
-        tokens = self._tokenizer(
-            list(phrases),
-            padding="max_length",
-            max_length=QUESTION_LENGTH,
-            truncation=True,
-            return_tensors="pt",
-        )
+        tokens = padded_tokens(self._tokenizer, phrases, QUESTION_LENGTH)
         return tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
 
     def _encode_wholes(self, cases: Sequence[Case]) -> Mapping[str, tuple[Memory, Tensor]]:
@@ -196,15 +189,13 @@ class ServedVerifier(BatchedModel[Case]):
         ]
 
 
-def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, Any]]:
-    """The network, its tokenizer and `tercet.json`. Raises `ModelError` naming what is missing."""
-    if not (folder / "tokenizer.json").exists():
-        raise ModelError(f"{folder} has no tokenizer.json; copy the whole directory", invalid=False)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+def load_verifier(folder: Path) -> tuple[Verifier, Any, dict[str, float]]:
+    """The network, its tokenizer and its temperatures. Raises `ModelError` naming what is at fault."""
+    tokenizer = load_tokenizer(folder)
     network = Verifier(len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
     load_into(network, folder / "weights.safetensors")
     extra = folder / "tercet.json"
-    return network.eval(), tokenizer, dict(json.loads(extra.read_text("utf-8"))) if extra.exists() else {}
+    return network.eval(), tokenizer, read_temperatures(extra, read_json(extra))
 
 
 def load_served(settings: NetworkSettings) -> BatchedModel[Case]:
@@ -213,6 +204,7 @@ def load_served(settings: NetworkSettings) -> BatchedModel[Case]:
     Its answers tell the calibration of the score that was measured with these weights, where there is one.
     """
     folder = settings.weights("verifier")
+    require_directory(folder)
     tables = read_tables(folder)
     model = _load(folder, settings)
     if tables is not None:
@@ -225,12 +217,12 @@ def _load(folder: Path, settings: NetworkSettings) -> BatchedModel[Case]:
         from services.networks.vlm.verifier import load_vlm_verifier
 
         return load_vlm_verifier(folder, settings)
-    network, tokenizer, extra = load_verifier(folder)
+    network, tokenizer, temperatures = load_verifier(folder)
     device = choose_device(settings.device)
     return ServedVerifier(
         network,
         tokenizer,
-        extra.get("temperatures", {}),
+        temperatures,
         f"verifier-tiny-{fingerprint(folder)}",
         device,
         choose_dtype(settings.precision, device),

@@ -16,8 +16,8 @@ from transformers.utils import logging
 
 from services.networks.checkpoints import check_file, fingerprint, weight_files
 from services.networks.errors import ModelError
-from services.networks.pretrained import read_json
-from services.networks.verifier.architecture import TASKS
+from services.networks.pretrained import read_json, require_directory, require_whole
+from services.networks.verifier.temperatures import read_temperatures
 
 EXTRA = "tercet.json"
 _WHOLE = "copy the whole directory, or AutoProcessor.from_pretrained(NAME).save_pretrained(FOLDER)"
@@ -43,11 +43,10 @@ def load_directory(folder: Path, device: torch.device, dtype: torch.dtype) -> Di
 
     Raises `ModelError` naming the file that is missing or broken and the fix.
     """
-    if not folder.is_dir():
-        raise ModelError(f"{folder} does not exist or is no directory", invalid=False)
+    require_directory(folder)
     model_type = _check_files(folder)
     extra = read_json(folder / EXTRA)
-    temperatures = _temperatures(folder, extra)
+    temperatures = read_temperatures(folder / EXTRA, extra)
     version = f"{extra.get('name', model_type)}-{fingerprint(folder)}"
     processor, template = _load_processor(folder)
     network = _load_network(folder, model_type, device, dtype)
@@ -77,19 +76,6 @@ def _check_files(folder: Path) -> str:
     if not any((folder / name).exists() for name in _TOKENIZER_FILES):
         raise ModelError(f"{folder} has no {' or '.join(_TOKENIZER_FILES)}; {_WHOLE}", invalid=False)
     return model_type
-
-
-def _temperatures(folder: Path, extra: dict[str, Any]) -> dict[str, float]:
-    given = extra.get("temperatures", {})
-    if not isinstance(given, dict) or not all(
-        task in TASKS and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-        for task, value in given.items()
-    ):
-        raise ModelError(
-            f"{folder / EXTRA}: temperatures must be numbers above 0 by task ({', '.join(TASKS)})",
-            invalid=False,
-        )
-    return {task: float(given.get(task, 1.0)) for task in TASKS}
 
 
 def _load_processor(folder: Path) -> tuple[Any, str]:
@@ -138,7 +124,12 @@ def _load_network(folder: Path, model_type: str, device: torch.device, dtype: to
     load: Callable[..., Any] = AutoModelForImageTextToText.from_pretrained
     try:
         network, report = load(
-            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True, dtype=dtype
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            dtype=dtype,
         )
     except Exception as fault:  # transformers raises many kinds for a damaged directory
         for file in weight_files(folder):
@@ -146,13 +137,7 @@ def _load_network(folder: Path, model_type: str, device: torch.device, dtype: to
         raise ModelError(
             f"{folder} cannot be loaded as {model_type}: {fault}; {_WHOLE}", invalid=False
         ) from fault
-    missing = sorted(report["missing_keys"]) or sorted(str(key) for key in report["mismatched_keys"])
-    if missing:
-        raise ModelError(
-            f"{folder} lacks weights of its {model_type}, the first is {missing[0]}; copy all its "
-            ".safetensors files and the config.json that belongs to them",
-            invalid=False,
-        )
+    require_whole(folder, model_type, report)
     broken = [name for name, value in network.named_parameters() if not bool(value.isfinite().all())]
     if broken:
         raise ModelError(f"{folder} holds NaN or infinity in {broken[0]}; fetch it again", invalid=False)

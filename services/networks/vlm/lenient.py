@@ -8,7 +8,7 @@ that it names.
 | `commas` | a comma too many (before a bracket, doubled) or missing between two elements |
 | `literals` | True, False, None |
 | `comments` | `// ...`, `/* ... */` and an ellipsis in place of an element |
-| `brackets` | the other kind of closing bracket |
+| `brackets` | the other kind of closing bracket; one too few or too many within what goes on |
 | `truncated` | a text that ends early: what was complete stays, an unfinished string or word is dropped |
 """
 
@@ -57,6 +57,7 @@ class Reader:
         self.text = text
         self.at = at
         self.repairs: dict[str, None] = {}
+        self._open: list[str] = []
 
     def read(self) -> Value:
         """The value. Raises `Unreadable` where no listed repair helps."""
@@ -83,8 +84,9 @@ class Reader:
     def _object(self, depth: int) -> dict[str, Value]:
         found: dict[str, Value] = {}
         self.at += 1
+        self._open.append("}")
         try:
-            while not self._closed("}", "]"):
+            while not self._closed():
                 key = self._key()
                 self._skip()
                 if self.at >= len(self.text):
@@ -93,56 +95,99 @@ class Reader:
                     raise self._unexpected("a colon")
                 self.at += 1
                 found[key] = self._value(depth + 1)
-                self._separate("}", "]")
+                self._separate()
         except _Cut:
             self.repairs["truncated"] = None
+        self._open.pop()
         return found
 
     def _array(self, depth: int) -> list[Value]:
         found: list[Value] = []
         self.at += 1
+        self._open.append("]")
         try:
-            while not self._closed("]", "}"):
+            while not self._closed():
                 if self.text.startswith(_ELLIPSES, self.at):
                     self.repairs["comments"] = None
                     self.at += 1 if self.text[self.at] == "…" else 3
                 else:
                     found.append(self._value(depth + 1))
-                self._separate("]", "}")
+                self._separate()
         except _Cut:
             self.repairs["truncated"] = None
+        self._open.pop()
         return found
 
-    def _closed(self, closing: str, other: str) -> bool:
-        """Whether the container ends here; steps over its bracket. The wrong bracket is left for the outer
-        one.
+    def _closed(self) -> bool:
+        """Whether the innermost container ends here; steps over its bracket.
+
+        For the wrong bracket, what follows tells: where the next outer container goes on, it was meant for
+        this one; where only this one goes on, for none; else this one's is missing, and it is left for an
+        outer one.
+        """
+        closing, outer = self._open[-1], self._open[-2::-1]
+        while True:
+            self._skip()
+            while self.text.startswith(",", self.at):
+                self.repairs["commas"] = None
+                self.at += 1
+                self._skip()
+            if self.at >= len(self.text):
+                raise _Cut
+            if self.text[self.at] == closing:
+                self.at += 1
+                return True
+            if self.text[self.at] not in "}]":
+                return False
+            self.repairs["brackets"] = None
+            going_on = self._going_on(self.at + 1)
+            if going_on in outer[:1]:
+                self.at += 1
+                return True
+            if going_on != closing or closing in outer:
+                return True
+            self.at += 1
+            self._comma()
+
+    def _going_on(self, at: int) -> str:
+        """The closing bracket of the kind of container whose next part, or end, stands at a place: a key is
+        an object's, another value after a comma a list's. Empty where neither is there.
+        """
+        ahead = Reader(self.text, at)
+        comma = ahead._comma()
+        first = self.text[ahead.at : ahead.at + 1]
+        if not first or first in "}]":
+            return first
+        try:
+            ahead._key()
+            ahead._skip()
+        except (_Cut, Unreadable):
+            pass
+        else:
+            if self.text.startswith(":", ahead.at):
+                return "}"
+        return "]" if comma and (first in "{[" or first in _CLOSING) else ""
+
+    def _comma(self) -> bool:
+        """Step over white space and, if there is one, a comma and the white space after it; whether there
+        was.
         """
         self._skip()
-        while self.text.startswith(",", self.at):
-            self.repairs["commas"] = None
+        there = self.text.startswith(",", self.at)
+        if there:
             self.at += 1
             self._skip()
-        if self.at >= len(self.text):
-            raise _Cut
-        if self.text[self.at] == closing:
-            self.at += 1
-            return True
-        if self.text[self.at] == other:
-            self.repairs["brackets"] = None
-            return True
-        return False
+        return there
 
-    def _separate(self, closing: str, other: str) -> None:
+    def _separate(self) -> None:
         """Step over the comma after an element; there need be none before a bracket."""
         self._skip()
         if self.at >= len(self.text):
             raise _Cut
-        if self.text[self.at] == ",":
-            self.at += 1
-            self._skip()
-            if self.text[self.at : self.at + 1] in (closing, other):
+        if self._comma():
+            if self.text[self.at : self.at + 1] in ("}", "]"):
                 self.repairs["commas"] = None
-        elif self.text[self.at] not in (closing, other):
+        elif self.text[self.at] not in "}]":
             if self.text[self.at] not in '{["“' and not self.text.startswith(_ELLIPSES, self.at):
                 raise self._unexpected("a comma or a bracket")
             self.repairs["commas"] = None

@@ -20,5 +20,6 @@ def serves_vlm(model: str, kind: Kind, folder: Path) -> bool:
     config = read_json(folder / "config.json")
     if not config or model == "verifier":
         return bool(config)
-    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
-    return not {SEPARATOR, NEGATIVES} <= {token.get("content") for token in added}
+    added = read_json(folder / "tokenizer.json").get("added_tokens")
+    listed = added if isinstance(added, list) else []
+    return not {SEPARATOR, NEGATIVES} <= {token.get("content") for token in listed if isinstance(token, dict)}

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from services.networks.errors import ModelError
+from services.networks.errors import ModelError, NotFinite
 from services.networks.vlm.directory import Directory
 
 Pixels = npt.NDArray[np.uint8]
@@ -140,10 +140,6 @@ class Speaker:
         logits: Tensor = self._network(**self.encode(questions), use_cache=False, **self._last_only).logits
         return logits[:, -1].float()
 
-    def unfit(self) -> ModelError:
-        """What to answer where the network gave NaN or infinity."""
-        return ModelError(f"{self.version} gave NaN or infinity; its weights are unfit", invalid=False)
-
     def write(
         self, questions: Sequence[Question], most: int, temperature: float
     ) -> list[Written | ModelError]:
@@ -169,9 +165,10 @@ class Speaker:
         recorder.finish(sequences)
         tokens = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         worth = torch.stack(recorder.worth, 1).cpu().double().numpy()
+        unfit = NotFinite(self.version, self.directory.folder)
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         return [
-            self.unfit() if broken else self._written(row, values, set(ends))
+            unfit if broken else self._written(row, values, set(ends))
             for row, values, broken in zip(tokens, worth, recorder.broken.tolist(), strict=True)
         ]
 

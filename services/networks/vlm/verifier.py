@@ -16,7 +16,7 @@ from torch import Tensor
 
 from services.core import masks as rle
 from services.networks.batching import BatchedModel
-from services.networks.errors import ModelError
+from services.networks.errors import ModelError, NotFinite
 from services.networks.precision import choose_device, choose_dtype
 from services.networks.settings import NetworkSettings
 from services.networks.tensors import Request, Tensors, bytes_tensor
@@ -115,7 +115,7 @@ class VlmVerifier(BatchedModel[Case]):
             logits.append(row[:choices])
         stacked = torch.stack(logits) if logits else torch.zeros(0, choices)
         if not bool(stacked.isfinite().all()):
-            return self._speaker.unfit()
+            return NotFinite(self.version)
         temperature = self._speaker.directory.temperatures[case.task]
         return {"probabilities": torch.softmax(stacked / temperature, -1).numpy().astype(np.float32)}
 
