@@ -110,6 +110,7 @@ def test_arguments_that_make_no_sense_are_refused(scenes: TrainingScenes, tmp_pa
     assert "is a file" in refusal("fit", "sam", "--scenes", str(file), *right[3:])
     assert "is a file" in refusal("fit", *right[:3], "--work", str(file), *right[5:])
     assert "more than 0 is needed" in refusal("fit", *right, "--rate", "nan")
+    assert "tpu" in refusal("fit", *right, "--device", "tpu")
     assert "--limit" in refusal("evaluate", *right[:-2], "--limit", "0")
     missing = ["--before", str(tmp_path / "none.safetensors"), "--calibration", str(scenes.folder)]
     assert "none.safetensors does not exist" in refusal("follow", "verifier", *missing)
