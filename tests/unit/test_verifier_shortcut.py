@@ -101,7 +101,9 @@ def _request(task: str, seed: int, phrases: list[str]) -> Request:
 
 @pytest.fixture
 def served(network: Verifier) -> ServedVerifier:
-    return ServedVerifier(network, scene_tokenizer(), {}, "verifier-test", CPU, torch.float32)
+    return ServedVerifier(
+        network, scene_tokenizer(), dict.fromkeys(TASKS, 1.0), "verifier-test", CPU, torch.float32
+    )
 
 
 def test_requests_that_meet_are_answered_as_alone(network: Verifier, served: ServedVerifier) -> None:
@@ -112,7 +114,9 @@ def test_requests_that_meet_are_answered_as_alone(network: Verifier, served: Ser
     ]
     together = served.execute(asked)
     for request, answer in zip(asked, together, strict=True):
-        fresh = ServedVerifier(network, scene_tokenizer(), {}, "verifier-test", CPU, torch.float32)
+        fresh = ServedVerifier(
+            network, scene_tokenizer(), dict.fromkeys(TASKS, 1.0), "verifier-test", CPU, torch.float32
+        )
         (alone,) = fresh.execute([request])
         assert not isinstance(answer, ModelError)
         assert not isinstance(alone, ModelError)
