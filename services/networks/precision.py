@@ -37,16 +37,16 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not DEVICES.fullmatch(device):
         raise ModelError(
-            f"TERCET_NETWORKS_DEVICE (or the parameter `device`) is {device!r}; it must be auto, cpu, cuda "
-            "or cuda:N",
+            f"the device (TERCET_NETWORKS_DEVICE, the parameter `device` or --device) is {device!r}; it must "
+            "be auto, cpu, cuda or cuda:N",
             invalid=False,
         )
     chosen = torch.device(device)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if chosen.type == "cuda" and (chosen.index or 0) >= there:
         raise ModelError(
-            f"TERCET_NETWORKS_DEVICE (or the parameter `device`) is {device}, and torch finds {there} CUDA "
-            "devices here; set auto or cpu, or look at the driver (nvidia-smi)",
+            f"the device (TERCET_NETWORKS_DEVICE, the parameter `device` or --device) is {device}, and torch "
+            f"finds {there} CUDA devices here; set auto or cpu, or look at the driver (nvidia-smi)",
             invalid=False,
         )
     return chosen

@@ -15,7 +15,7 @@ from services.scenes.settings import SceneSettings
 
 TEXTURES = 24
 TEXTURE_SEED = 7
-TEXTURE_BYTES = 256 << 20
+TEXTURE_BYTES = 64 << 20
 """Textures of the last sizes kept for the next scenes."""
 SCALES = ((4, 1.0), (16, 0.6), (64, 0.4), (256, 0.35))
 """Cells a side of each of a texture's layers, and the layer's amplitude."""

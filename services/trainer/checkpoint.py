@@ -68,6 +68,10 @@ def restore_network(path: Path, network: nn.Module) -> History:
 def _read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise  # says nothing of the file
+    except PermissionError as fault:
+        raise UnusableCheckpoint(f"{path} cannot be read: {fault}") from fault
     except Exception as fault:  # torch raises many kinds for a damaged file
         raise UnusableCheckpoint(
             f"{path} is damaged or no checkpoint ({type(fault).__name__}): remove it, or start anew with "
